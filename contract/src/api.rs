@@ -1,0 +1,51 @@
+//! Bodies of the HTTP interfaces that operators and tests use.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CellId, Principal, ProviderId, TenantId};
+
+/// `/resolve`: where a request would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Absent on an anonymous public route.
+    pub tenant: Option<TenantId>,
+    /// The cell, or `platform:<name>` for a platform route.
+    pub cell: String,
+    /// Absent on an anonymous public route.
+    pub principal: Option<Principal>,
+    /// Absent on an anonymous public route.
+    pub provider: Option<ProviderId>,
+    /// The snapshot's version that decided, `<epoch>.<number>`.
+    pub registry_version: String,
+}
+
+/// `POST /cell-bound/validate`: is this assertion good for this cell?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateAssertion {
+    /// The compact JWS.
+    pub assertion: String,
+    /// The cell that received it.
+    pub cell: CellId,
+}
+
+/// What a move asks of a cell's runtime: `POST /fence` with this body, answered by [`FenceReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fence {
+    /// The tenant that moves.
+    pub tenant: TenantId,
+    /// Refuse assertions of this placement epoch and of older ones. `None` lifts the fence.
+    pub epoch: Option<u64>,
+}
+
+/// What a fenced cell reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceReport {
+    /// The tenant asked about.
+    pub tenant: TenantId,
+    /// The epoch up to which the tenant is refused now.
+    pub fenced: Option<u64>,
+    /// Requests and streams of the tenant that are still open in this cell.
+    pub open: u64,
+}

@@ -1,0 +1,36 @@
+//! The routing assertion: what a cell may believe about a request, signed by the router that placed it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CellId, Principal, TenantId};
+
+/// The longest life of an assertion, in seconds. Short, because a cell cannot ask whether it was withdrawn.
+pub const MAX_LIFETIME_SECONDS: i64 = 60;
+
+/// The claims of a routing assertion (a compact JWS, EdDSA, `typ` = [`TYP`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssertionClaims {
+    /// The router that minted it, as in its heartbeat.
+    pub iss: String,
+    /// The cell it is for, and no other.
+    pub aud: CellId,
+    /// The principal; absent for an anonymous request on a public route.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sub: Option<Principal>,
+    /// The tenant; absent for an anonymous request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tenant: Option<TenantId>,
+    /// Space-separated, sorted; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scopes: Option<String>,
+    /// The epoch of the tenant's placement; 0 for an anonymous request. A cell refuses an epoch it has fenced.
+    pub epoch: u64,
+    /// Minted at, seconds since 1970.
+    pub iat: i64,
+    /// Refused from then on, seconds since 1970; at most [`MAX_LIFETIME_SECONDS`] after `iat`.
+    pub exp: i64,
+}
+
+/// The JOSE `typ` of an assertion, so that no other JWT of ours can stand for one.
+pub const TYP: &str = "alphaswarm-assertion+jwt";
