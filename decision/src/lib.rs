@@ -1,1 +1,35 @@
-//! .
+//! From a request's attributes to its outcome: the whole routing policy, synchronous and without I/O, so that the
+//! same code decides in the ext_authz service and inside Envoy's own process.
+//!
+//! # The life of a check
+//!
+//! 1. [`attributes`]: what the proxy says about the request; a malformed host or path ends here.
+//! 2. [`credentials`]: which token counts, and from which header.
+//! 3. `identity` verifies the token (cached by its hash).
+//! 4. [`tenant`]: the token's claims and the host name one tenant.
+//! 5. [`authorize`]: the route's class ([`policy`]), scopes and step-up; a pass is a [`Permit`](authorize::Permit).
+//! 6. [`placement`]: the permit's tenant is in one cell, or on its way.
+//! 7. [`outcome`]: an allow names the cell; a denial has one reason for the operator and one code for the client.
+//!
+//! [`decide`](decide::decide) runs the steps in this order on one snapshot.
+
+pub mod attributes;
+
+pub mod credentials;
+
+pub mod tenant;
+
+pub mod policy;
+
+pub mod authorize;
+
+pub mod placement;
+
+pub mod outcome;
+
+pub mod decide;
+
+pub use attributes::{Attributes, Field};
+pub use decide::{World, decide};
+pub use outcome::{Decision, DenyReason, Destination, Route};
+pub use policy::{AuthMode, CbaMode, Policy};

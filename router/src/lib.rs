@@ -1,1 +1,51 @@
-//! .
+//! `tenant-router`: the ext_authz service around the decision.
+//!
+//! # The life of a check
+//!
+//! 1. [`ext_authz`]: Envoy's `CheckRequest` becomes `decision::Attributes`; Envoy's types end there. The same check
+//!    over HTTP, for other proxies, is [`resolve`].
+//! 2. [`world`]: one consistent view of registry, keys, policy and mode is taken, and `decision::decide` runs on it.
+//! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away.
+//! 4. [`response`]: the only table from a decision to a status, headers and a body.
+//!
+//! # Below the divider
+//!
+//! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
+//! [`serve`] with [`tls`], [`readiness`] and [`drain`]; refreshers ([`policy_file`], [`heartbeat`]); the other
+//! listeners ([`http`], [`control`], [`xds`]); [`telemetry`].
+
+pub mod ext_authz;
+
+pub mod resolve;
+
+pub mod world;
+
+pub mod outcome;
+
+pub mod response;
+
+// ---- below the divider -------------------------------------------------------------------------------------------
+
+pub mod config;
+
+pub mod app;
+
+pub mod serve;
+
+pub mod tls;
+
+pub mod readiness;
+
+pub mod drain;
+
+pub mod policy_file;
+
+pub mod heartbeat;
+
+pub mod http;
+
+pub mod control;
+
+pub mod xds;
+
+pub mod telemetry;

@@ -1,2 +1,70 @@
-//! .
-fn main() {}
+//! The `tenant-router` program. Everything is in the library; this file chooses what to run and the exit code.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use clap::Parser;
+use router::app;
+use router::config::{self, Config, EXIT_CONFIG, VARIABLES};
+
+// Checks allocate small, short-lived strings on every worker thread, which this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Decides for Envoy which cell each request may go to.
+///
+/// Settings come from the environment; all errors are reported at once and end with exit code 64.
+#[derive(Parser)]
+#[command(version, after_long_help = environment_help(), after_help = "See --help for the environment variables.")]
+struct Args {
+    /// Print the effective settings and exit.
+    #[arg(long)]
+    print_config: bool,
+    /// Check the configuration and its files, then exit: 0 good, 64 not.
+    #[arg(long)]
+    check: bool,
+}
+
+fn environment_help() -> String {
+    let mut text = "Environment:\n".to_owned();
+    for v in VARIABLES {
+        let default = if v.default.is_empty() { String::new() } else { format!(" [default: {}]", v.default) };
+        text.push_str(&format!("  {}{default}\n      {}\n", v.name, v.about));
+    }
+    text.push_str(
+        "\nExample:\n  REGISTRY_URL=sqlite:registry.db IDENTITY_CONFIG=identity.toml tenant-router --check\n",
+    );
+    text
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let env: HashMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let lookup = |name: &str| env.get(name).cloned();
+    if args.print_config {
+        print!("{}", config::print(&lookup));
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::from_env(&lookup) {
+        Ok(config) => config,
+        Err(errors) => {
+            for error in &errors.0 {
+                eprintln!("tenant-router: {error}");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if args.check {
+        println!("configuration is good");
+        return ExitCode::SUCCESS;
+    }
+    match app::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tenant-router: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a proxy says about one request. Borrowed from the wire; nothing here trusts it.
+
+use std::borrow::Cow;
+
+use crate::outcome::DenyReason;
+
+/// The longest path we look at, in bytes. Envoy's own limit for all headers together is 60 KiB.
+const MAX_PATH_BYTES: usize = 32 * 1024;
+
+/// One header as received. A header that matters must come at most once: proxies and cells disagree on which of
+/// several values counts, and attackers live in that gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// Not there.
+    #[default]
+    Absent,
+    /// Exactly one value, possibly empty.
+    One(&'a [u8]),
+    /// More than one header line of this name.
+    Repeated,
+}
+
+impl<'a> Field<'a> {
+    /// Adds a header line.
+    pub fn push(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+
+    /// The value, if there is exactly one.
+    #[must_use]
+    pub fn one(self) -> Option<&'a [u8]> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Absent | Self::Repeated => None,
+        }
+    }
+}
+
+/// The request's attributes, as far as the policy reads them.
+#[derive(Clone, Copy, Default)]
+pub struct Attributes<'a> {
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The `host` or `:authority`, raw: port, case and a trailing dot included.
+    pub host: &'a str,
+    /// The path with its query, raw; empty for a CONNECT.
+    pub path: &'a str,
+    /// `authorization`.
+    pub authorization: Field<'a>,
+    /// `cf-access-jwt-assertion`.
+    pub access_assertion: Field<'a>,
+    /// `upgrade`.
+    pub upgrade: Field<'a>,
+    /// `sec-websocket-protocol`.
+    pub websocket_protocol: Field<'a>,
+    /// `x-request-id`, empty when there is none.
+    pub request_id: &'a str,
+    /// Whether [`Self::method`], [`Self::host`] and [`Self::path`] come from a proxy that vouches for them. When
+    /// false, the route's class is the strictest of the policy and the host says nothing.
+    pub vouched: bool,
+}
+
+impl std::fmt::Debug for Attributes<'_> {
+    // Credentials and queries must not reach a log, so neither is printed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attributes")
+            .field("method", &self.method)
+            .field("host", &self.host)
+            .field("path", &self.path_only())
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Attributes<'a> {
+    /// The path without query and fragment.
+    #[must_use]
+    pub fn path_only(&self) -> &'a str {
+        let end = self.path.find(['?', '#']).unwrap_or(self.path.len());
+        self.path.get(..end).unwrap_or_default()
+    }
+
+    /// Whether this is a WebSocket handshake (HTTP/1.1 upgrade; Envoy presents HTTP/2's extended CONNECT the same).
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        self.upgrade.one().is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+    }
+
+    /// The host in the form the registry keeps: lower case, no port, no trailing dot. Two hosts in one value, or
+    /// anything that is no host, is refused rather than guessed at.
+    pub fn canonical_host(&self) -> Result<Cow<'a, str>, DenyReason> {
+        let host = self.host;
+        let without_port = match host.rfind(':') {
+            // An IPv6 literal's colons stand inside its brackets.
+            Some(colon) if !host.ends_with(']') => {
+                let port = host.get(colon + 1..).unwrap_or_default();
+                if !port.bytes().all(|b| b.is_ascii_digit()) {
+                    return Err(DenyReason::Malformed("host: port"));
+                }
+                host.get(..colon).unwrap_or_default()
+            }
+            _ => host,
+        };
+        let name = without_port.strip_suffix('.').unwrap_or(without_port);
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'[' | b']' | b':');
+        if name.len() > 253 || !name.bytes().all(legal) {
+            return Err(DenyReason::Malformed("host"));
+        }
+        if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            Ok(Cow::Owned(name.to_ascii_lowercase()))
+        } else {
+            Ok(Cow::Borrowed(name))
+        }
+    }
+
+    /// Refuses a path whose meaning depends on who reads it: dot segments, empty segments, encoded slashes or dots,
+    /// backslashes, control characters. Envoy normalises or rejects these before we are asked; other proxies may not,
+    /// and a route class must never be chosen on a path that the cell reads differently.
+    pub fn check_path(&self) -> Result<(), DenyReason> {
+        let path = self.path_only();
+        if path.is_empty() || path == "*" {
+            return Ok(()); // CONNECT and OPTIONS *: no class can match them
+        }
+        if path.len() > MAX_PATH_BYTES || !path.starts_with('/') {
+            return Err(DenyReason::Malformed("path"));
+        }
+        let bytes = path.as_bytes();
+        if bytes.iter().any(|b| *b <= b' ' || *b == b'\\' || *b == 0x7f) {
+            return Err(DenyReason::Malformed("path: character"));
+        }
+        if bytes.contains(&b'%') && has_encoded_separator(bytes) {
+            return Err(DenyReason::Malformed("path: encoded separator"));
+        }
+        // The first segment is empty by the leading slash, the last may be by a trailing one.
+        let mut segments = path.split('/').skip(1).peekable();
+        while let Some(segment) = segments.next() {
+            let is_last = segments.peek().is_none();
+            if segment == "." || segment == ".." || (segment.is_empty() && !is_last) {
+                return Err(DenyReason::Malformed("path: not normalised"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `%2f`, `%5c`, `%2e` and `%00` in either case.
+fn has_encoded_separator(path: &[u8]) -> bool {
+    path.windows(3).any(|w| {
+        let [b'%', high, low] = w else { return false };
+        matches!((high, low.to_ascii_lowercase()), (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn host(raw: &str) -> Option<String> {
+        Attributes { host: raw, ..Attributes::default() }.canonical_host().ok().map(Cow::into_owned)
+    }
+
+    #[test]
+    fn hosts() {
+        for (raw, canonical) in [
+            ("acme.example.com", Some("acme.example.com")),
+            ("ACME.Example.com:10000", Some("acme.example.com")),
+            ("acme.example.com.", Some("acme.example.com")),
+            ("acme.example.com.:443", Some("acme.example.com")),
+            ("[::1]:10000", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("", Some("")),
+            ("a.example,b.example", None),
+            ("a.example b.example", None),
+            ("a.example:8o", None),
+            ("a.example/..", None),
+            ("user@a.example", None),
+        ] {
+            assert_eq!(host(raw).as_deref(), canonical, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let check = |path| Attributes { path, ..Attributes::default() }.check_path().is_ok();
+        for good in ["", "*", "/", "/api", "/api/", "/a/b?x=/../y", "/a%20b", "/..a", "/a.", "/%25"] {
+            assert!(check(good), "{good}");
+        }
+        for bad in ["//", "//a", "/a//b", "/./a", "/a/..", "/../a", "/a/%2e%2E/b", "/a%2Fb", "/a%5cb", "/a\\b", "/a\nb", "a/b", "/a%00"] {
+            assert!(!check(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_host_and_path_is_answered(raw in ".{0,300}", path in ".{0,300}") {
+            let attributes = Attributes { host: &raw, path: &path, ..Attributes::default() };
+            let _ = attributes.check_path();
+            if let Ok(canonical) = attributes.canonical_host() {
+                prop_assert!(!canonical.bytes().any(|b| b.is_ascii_uppercase() || b == b',' || b == b' '));
+            }
+        }
+    }
+}

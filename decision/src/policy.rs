@@ -1,0 +1,217 @@
+//! The policy file: which class a route has, the platform services, CORS origins.
+//!
+//! Rules are matched by host, method and path; the most specific one wins, and two rules that could both be the most
+//! specific one refuse the file, so that an order of lines never decides who may do what.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use contract::CellId;
+use identity::AssertionSlot;
+
+pub use file::PolicyErrors;
+
+/// `AUTH_MODE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMode {
+    /// A good token, except on public routes.
+    #[default]
+    Required,
+    /// Dev only: without a token the host names the tenant.
+    Optional,
+    /// Dev only: tokens are not read, the host names the tenant.
+    Disabled,
+}
+
+/// `CBA_MODE`: what a token's own cell claim is worth, and whether cells get an assertion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CbaMode {
+    /// A differing cell claim is refused.
+    #[default]
+    Enforce,
+    /// A differing cell claim is counted and logged.
+    Audit,
+    /// No assertion, cell claims ignored.
+    Off,
+}
+
+/// What a route asks of its caller.
+#[derive(Debug)]
+pub enum Class {
+    /// A good token of a tenant.
+    Authenticated,
+    /// … with a strong sign-in, not older than `max_age` seconds where that is set.
+    StepUp {
+        /// Seconds since the sign-in.
+        max_age: Option<u32>,
+    },
+    /// No token needed: without one the request goes to this cell; with one, the token decides.
+    Public {
+        /// Where anonymous requests go.
+        cell: CellId,
+        /// The last anonymous assertion minted for that cell.
+        assertion: AssertionSlot,
+    },
+    /// To a platform service; a tenant is not needed.
+    Platform {
+        /// Its name under `[[platform]]`.
+        platform: String,
+        /// No token needed either.
+        anonymous: bool,
+    },
+}
+
+/// One rule of the file.
+#[derive(Debug)]
+pub struct Rule {
+    /// `None`: any host.
+    host: Option<HostPattern>,
+    /// Empty: any method.
+    methods: Vec<String>,
+    path: PathPattern,
+    /// Scopes that the token must hold, all of them.
+    pub scopes: Vec<String>,
+    /// What the route asks.
+    pub class: Class,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HostPattern {
+    Exact(String),
+    /// `*.example.com`: any host below it, not itself. Kept with its leading dot.
+    Below(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum PathPattern {
+    Exact(String),
+    /// The path itself and everything below it: `/a` matches `/a` and `/a/b`, not `/ab`.
+    Prefix(String),
+}
+
+/// A service of ours that is no cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// Id grammar.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// The compiled policy file.
+#[derive(Debug)]
+pub struct Policy {
+    /// Most specific first.
+    rules: Vec<Rule>,
+    otherwise: Rule,
+    strictest: Rule,
+    platforms: Vec<Platform>,
+    cors_origins: Vec<String>,
+    generation: u64,
+}
+
+impl Policy {
+    /// Compiles the file's text; every error is reported. `generation` tells reloads apart.
+    pub fn parse(text: &str, generation: u64) -> Result<Self, PolicyErrors> {
+        file::parse(text, generation)
+    }
+
+    /// The rule for a request whose method, host and path are vouched for. Host and path are canonical.
+    #[must_use]
+    pub fn lookup(&self, method: &str, host: &str, path: &str) -> &Rule {
+        self.rules.iter().find(|rule| rule.matches(method, host, path)).unwrap_or(&self.otherwise)
+    }
+
+    /// The rule for a request of which nothing is known: every demand that any rule makes, and no exemption.
+    #[must_use]
+    pub const fn strictest(&self) -> &Rule {
+        &self.strictest
+    }
+
+    /// The platform services, sorted by name.
+    #[must_use]
+    pub fn platforms(&self) -> &[Platform] {
+        &self.platforms
+    }
+
+    /// Origins that may call from a browser: exact origins, or `*` for any (then without credentials).
+    #[must_use]
+    pub fn cors_origins(&self) -> &[String] {
+        &self.cors_origins
+    }
+
+    /// Which load of the file this is.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl Default for Policy {
+    /// Every route `authenticated`, no platform services, no CORS.
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            otherwise: Rule::any(Class::Authenticated),
+            strictest: Rule::any(Class::Authenticated),
+            platforms: Vec::new(),
+            cors_origins: Vec::new(),
+            generation: 0,
+        }
+    }
+}
+
+impl Rule {
+    const fn any(class: Class) -> Self {
+        Self { host: None, methods: Vec::new(), path: PathPattern::Prefix(String::new()), scopes: Vec::new(), class }
+    }
+
+    fn matches(&self, method: &str, host: &str, path: &str) -> bool {
+        self.path.matches(path)
+            && (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
+            && self.host.as_ref().is_none_or(|pattern| pattern.matches(host))
+    }
+
+    /// Greater is more specific: the host first, then the path, then the method.
+    fn specificity(&self) -> (usize, bool, usize, bool) {
+        let host = match &self.host {
+            None => 0,
+            Some(HostPattern::Below(suffix)) => suffix.len(),
+            Some(HostPattern::Exact(_)) => usize::MAX,
+        };
+        let (exact, length) = match &self.path {
+            PathPattern::Exact(path) => (true, path.len()),
+            PathPattern::Prefix(prefix) => (false, prefix.len()),
+        };
+        (host, exact, length, !self.methods.is_empty())
+    }
+
+    /// Whether some request matches both rules equally well.
+    fn conflicts_with(&self, other: &Self) -> bool {
+        self.host == other.host
+            && self.path == other.path
+            && self.methods.is_empty() == other.methods.is_empty()
+            && (self.methods.is_empty() || self.methods.iter().any(|m| other.methods.contains(m)))
+    }
+}
+
+impl HostPattern {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+        }
+    }
+}
+
+impl PathPattern {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == path,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/') || prefix.is_empty()),
+        }
+    }
+}

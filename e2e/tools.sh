@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs what the end-to-end tests need beside Rust. With CI=true a missing tool is a failure, never a skip.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v nginx >/dev/null; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        echo "installing nginx (for the auth_request tests)"
+        # Its service must not start: the tests run their own on loopback.
+        printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d.alphaswarm
+        export DEBIAN_FRONTEND=noninteractive
+        had_policy=0; [ -e /usr/sbin/policy-rc.d ] && had_policy=1
+        [ $had_policy = 1 ] || { mv /usr/sbin/policy-rc.d.alphaswarm /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
+        [ $had_policy = 1 ] || rm -f /usr/sbin/policy-rc.d
+        rm -f /usr/sbin/policy-rc.d.alphaswarm
+    else
+        echo "nginx is missing: install it (Debian: nginx-light), the auth_request tests need it" >&2
+        exit 1
+    fi
+fi

@@ -1,0 +1,102 @@
+use std::collections::HashMap;
+
+use super::*;
+
+/// Parses an environment of pairs, on top of the least that is usable.
+fn parse(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let providers = dir.path().join("identity.toml");
+    std::fs::write(
+        &providers,
+        "[[provider]]\nname = \"auth0\"\nkind = \"auth0\"\ndomain = \"https://x.auth0.com/\"\naudience = \"https://api.example\"\n",
+    )
+    .unwrap();
+    let mut env: HashMap<String, String> = HashMap::from([
+        ("REGISTRY_URL".to_owned(), "sqlite:/tmp/r.db".to_owned()),
+        ("IDENTITY_CONFIG".to_owned(), providers.display().to_string()),
+    ]);
+    env.extend(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    Config::from_env(&|name: &str| env.get(name).cloned()).map_err(|errors| errors.0)
+}
+
+#[track_caller]
+fn refuses(pairs: &[(&str, &str)], expected: &[&str]) {
+    let errors = parse(pairs).expect_err("must be refused");
+    for name in expected {
+        assert!(errors.iter().any(|e| e.starts_with(name)), "{name} is missing from {errors:#?}");
+    }
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+}
+
+#[test]
+fn the_least_environment_is_enough() {
+    let config = parse(&[]).unwrap();
+    assert_eq!(config.grpc.to_string(), "127.0.0.1:9191");
+    assert_eq!(config.auth_mode, AuthMode::Required);
+    assert_eq!(config.registry_max_staleness, Duration::from_secs(24 * 3600));
+}
+
+#[test]
+fn the_offset_moves_all_ports() {
+    let config = parse(&[("ALPHASWARM_PORT_OFFSET", "1000")]).unwrap();
+    assert_eq!([config.grpc.port(), config.http.port(), config.control.port()], [10191, 9080, 10192]);
+}
+
+#[test]
+fn every_error_is_reported_at_once() {
+    refuses(
+        &[
+            ("REGISTRY_URL", ""),
+            ("IDENTITY_CONFIG", "/nowhere/identity.toml"),
+            ("AUTH_MODE", "maybe"),
+            ("CBA_MODE", "on"),
+            ("JWKS_MAX_STALENESS", "soon"),
+            ("REGISTRY_MAX_STALENESS", "8d"),
+            ("ALPHASWARM_HTTP_LISTEN", "8080"),
+            ("ALPHASWARM_TLS_CERT", "/nowhere"),
+            ("ALPHASWARM_DRAIN_SECONDS", "-1"),
+            ("ALPHASWARM_LOG", "=="),
+            ("POLICY_FILE", "/nowhere/policy.toml"),
+            ("ALPHASWARM_OPERATORS", "nonsense"),
+        ],
+        &[
+            "REGISTRY_URL", "IDENTITY_CONFIG", "AUTH_MODE", "CBA_MODE", "JWKS_MAX_STALENESS", "REGISTRY_MAX_STALENESS",
+            "ALPHASWARM_HTTP_LISTEN", "ALPHASWARM_TLS_KEY", "ALPHASWARM_TLS_CLIENT_CA", "ALPHASWARM_DRAIN_SECONDS",
+            "ALPHASWARM_LOG", "POLICY_FILE", "ALPHASWARM_OPERATORS",
+        ],
+    );
+}
+
+#[test]
+fn relaxed_modes_need_dev_and_loopback() {
+    refuses(&[("AUTH_MODE", "disabled")], &["AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev"]);
+    refuses(
+        &[("AUTH_MODE", "optional"), ("ALPHASWARM_ENV", "dev"), ("ALPHASWARM_HTTP_LISTEN", "0.0.0.0:8080")],
+        &["AUTH_MODE: optional and disabled need all three listeners on loopback"],
+    );
+    assert!(parse(&[("AUTH_MODE", "disabled"), ("ALPHASWARM_ENV", "dev"), ("IDENTITY_CONFIG", "")]).is_ok());
+}
+
+#[test]
+fn required_without_a_provider_refuses_to_start() {
+    refuses(&[("IDENTITY_CONFIG", "")], &["IDENTITY_CONFIG: missing"]);
+}
+
+#[test]
+fn plain_grpc_off_loopback_must_be_meant() {
+    refuses(&[("ALPHASWARM_GRPC_LISTEN", "0.0.0.0:9191")], &["ALPHASWARM_GRPC_LISTEN"]);
+    assert!(parse(&[("ALPHASWARM_GRPC_LISTEN", "0.0.0.0:9191"), ("ALPHASWARM_INSECURE_GRPC", "1")]).is_ok());
+}
+
+#[test]
+fn a_password_in_a_url_is_not_echoed() {
+    let errors = parse(&[("REGISTRY_URL", "mysql://user:hunter2@db/x")]).unwrap_err();
+    assert!(!errors.join("").contains("hunter2"), "{errors:?}");
+}
+
+#[test]
+fn what_is_printed_is_every_variable() {
+    let printed = print(&|_: &str| None);
+    assert_eq!(printed.lines().count(), VARIABLES.len());
+    assert!(printed.contains("AUTH_MODE=required\n"));
+}

@@ -1,0 +1,53 @@
+//! How the router goes: readiness first, then GOAWAY, then a deadline, then by force.
+
+use std::time::Duration;
+
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::sync::watch;
+
+/// One shutdown signal for every task.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+/// The other end of [`Shutdown`].
+#[derive(Debug)]
+pub struct Trigger(watch::Sender<bool>);
+
+/// A signal that has not fired.
+#[must_use]
+pub fn signal() -> (Trigger, Shutdown) {
+    let (sender, receiver) = watch::channel(false);
+    (Trigger(sender), Shutdown(receiver))
+}
+
+impl Trigger {
+    /// Fires for good.
+    pub fn fire(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Shutdown {
+    /// Resolves when the signal has fired, or its trigger is gone.
+    pub async fn fired(mut self) {
+        let _ = self.0.wait_for(|fired| *fired).await;
+    }
+}
+
+/// The connections of one listener that are to end gracefully.
+#[derive(Default)]
+pub struct Connections(GracefulShutdown);
+
+impl Connections {
+    /// Watches a connection.
+    #[must_use]
+    pub fn watcher(&self) -> Watcher {
+        self.0.watcher()
+    }
+
+    /// Asks every connection to finish (GOAWAY on HTTP/2) and waits until all have, at most `deadline`. Returns
+    /// whether all did.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        tokio::time::timeout(deadline, self.0.shutdown()).await.is_ok()
+    }
+}

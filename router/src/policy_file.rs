@@ -1,0 +1,70 @@
+//! The policy file, reloaded when it changes. A file that does not compile keeps the last good policy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use decision::Policy;
+use tokio::sync::watch;
+
+use crate::drain::Shutdown;
+use crate::telemetry::Metrics;
+
+/// How often the file is looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
+/// A policy is a few hundred lines; more is a mistake.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Reads and compiles the file. The error has one line for each thing wrong.
+pub fn read(path: &Path, generation: u64) -> Result<Policy, String> {
+    let at = |error: String| error.lines().map(|line| format!("{}: {line}\n", path.display())).collect::<String>();
+    let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
+    if size > MAX_BYTES {
+        return Err(at(format!("{size} bytes; at most {MAX_BYTES}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
+    Policy::parse(&text, generation).map_err(|errors| at(errors.to_string()))
+}
+
+/// Publishes each new version of the file to the checks and to xDS, until `shutdown`.
+pub async fn follow(
+    path: PathBuf,
+    current: Arc<ArcSwap<Policy>>,
+    changed: watch::Sender<u64>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) {
+    let mut seen = stamp(&path);
+    let mut fired = std::pin::pin!(shutdown.fired());
+    loop {
+        tokio::select! {
+            () = &mut fired => return,
+            () = tokio::time::sleep(RELOAD_INTERVAL) => {}
+        }
+        let now = stamp(&path);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match read(&path, current.load().generation() + 1) {
+            Ok(policy) => {
+                let generation = policy.generation();
+                current.store(Arc::new(policy));
+                changed.send_replace(generation);
+                tracing::info!(generation, "policy reloaded");
+            }
+            Err(error) => {
+                metrics.refresh_failed("policy");
+                tracing::error!(error, "policy not reloaded; the last good one stays");
+            }
+        }
+    }
+}
+
+/// Time and size: an editor that writes twice in one tick of the file system's clock still changes the size or is seen
+/// at the next change.
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}

@@ -1,0 +1,91 @@
+//! What the router still waits for. Probes name it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::world::Edge;
+
+/// Whether traffic may be sent here, and if not, why.
+#[derive(Clone)]
+pub struct Readiness {
+    edge: Arc<Edge>,
+    draining: Arc<AtomicBool>,
+}
+
+/// `GET /readyz`: public, so counts only.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `ok` or `pending`.
+    pub status: &'static str,
+    /// Cells that are not retired.
+    pub cells: usize,
+    /// `AUTH_MODE`.
+    pub auth_mode: &'static str,
+    /// `CBA_MODE`.
+    pub cba_mode: &'static str,
+    /// The snapshot's version, `<epoch>.<number>`.
+    pub registry_version: String,
+    /// Registry records that are malformed and left out.
+    pub set_aside: usize,
+    /// What is missing, when not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
+}
+
+impl Readiness {
+    /// Readiness of `edge`.
+    #[must_use]
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge, draining: Arc::default() }
+    }
+
+    /// From now on not ready: the first step of a shutdown.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// What is missing; empty when ready.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        let mut pending = Vec::new();
+        if self.draining.load(Ordering::Relaxed) {
+            pending.push("draining".to_owned());
+        }
+        match self.edge.feed.staleness() {
+            None => pending.push("registry: first snapshot".to_owned()),
+            Some(age) if age > self.edge.registry_max_staleness => {
+                pending.push(format!("registry: not heard from for {} s", age.as_secs()));
+            }
+            Some(_) => {}
+        }
+        pending.extend(self.edge.identity.pending());
+        pending
+    }
+
+    /// The public report.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        use decision::{AuthMode, CbaMode};
+        let pending = self.pending();
+        let snapshot = self.edge.registry.load();
+        Report {
+            status: if pending.is_empty() { "ok" } else { "pending" },
+            cells: snapshot.cells().filter(|cell| cell.state != registry::CellState::Retired).count(),
+            auth_mode: match self.edge.auth_mode {
+                AuthMode::Required => "required",
+                AuthMode::Optional => "optional",
+                AuthMode::Disabled => "disabled",
+            },
+            cba_mode: match self.edge.cba_mode {
+                CbaMode::Enforce => "enforce",
+                CbaMode::Audit => "audit",
+                CbaMode::Off => "off",
+            },
+            registry_version: snapshot.version().to_string(),
+            set_aside: snapshot.set_aside().len(),
+            pending,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One accept loop for all three listeners: TLS where configured, limits, graceful end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tonic::server::NamedService;
+use tower::Service;
+
+use crate::drain::{Connections, Shutdown};
+use crate::tls::ServerTls;
+
+/// Open connections of one listener. Envoy opens a few per worker thread; probes and operators a handful.
+const MAX_CONNECTIONS: usize = 8192;
+/// Streams of one HTTP/2 connection. Envoy multiplexes all checks of a worker over one connection.
+const MAX_STREAMS: u32 = 8192;
+/// A TLS handshake or an HTTP/1 request head that takes longer is an attack or a broken peer.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// All headers of one request; tokens are at most 16 KiB.
+const MAX_HEADER_BYTES: u32 = 96 * 1024;
+/// Dead peers are noticed within [`KEEP_ALIVE`] + [`KEEP_ALIVE_DEADLINE`].
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_DEADLINE: Duration = Duration::from_secs(10);
+/// After an accept error (descriptors exhausted) the loop waits rather than spins.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// The gRPC listener's services. `Check` is called directly, without a router in between: it is the hot path.
+#[derive(Clone)]
+pub struct Grpc<A> {
+    check: A,
+    rest: axum::Router,
+}
+
+impl<A> Grpc<A> {
+    /// `check` serves ext_authz, `rest` everything else.
+    pub fn new(check: A, rest: tonic::service::Routes) -> Self {
+        Self { check, rest: rest.into_axum_router() }
+    }
+}
+
+impl<A> Service<Request<Incoming>> for Grpc<A>
+where
+    A: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible> + NamedService,
+    A::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let is_check = request.uri().path().strip_prefix('/').and_then(|p| p.strip_prefix(A::NAME)).is_some_and(|p| p.starts_with('/'));
+        if is_check {
+            let answer = self.check.call(request);
+            Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
+        } else {
+            let answer = self.rest.call(request);
+            Box::pin(answer)
+        }
+    }
+}
+
+/// A bound listener and how it serves.
+pub struct Listener {
+    /// For logs: `grpc`, `http`, `control`.
+    pub name: &'static str,
+    /// The bound socket.
+    pub socket: TcpListener,
+    /// `None`: plain text.
+    pub tls: Option<Arc<ServerTls>>,
+    /// HTTP/2 with prior knowledge only.
+    pub http2_only: bool,
+    /// Counts open connections.
+    pub connections: Gauge,
+}
+
+impl Listener {
+    /// The bound address.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until `shutdown`, then drains within `deadline`.
+    pub async fn serve<S>(self, service: S, shutdown: Shutdown, deadline: Duration)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let open = Connections::default();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let builder = self.builder();
+        let mut fired = std::pin::pin!(shutdown.fired());
+        loop {
+            let accepted = tokio::select! {
+                () = &mut fired => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (stream, _peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(listener = self.name, %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = slots.clone().try_acquire_owned() else {
+                tracing::warn!(listener = self.name, "connection refused: {MAX_CONNECTIONS} are open");
+                continue; // dropping the stream closes it
+            };
+            let _ = stream.set_nodelay(true);
+            let (builder, service, watcher) = (builder.clone(), service.clone(), open.watcher());
+            let (tls, connections, name) = (self.tls.clone(), self.connections.clone(), self.name);
+            tokio::spawn(async move {
+                let _slot = slot;
+                connections.inc();
+                let ended = match tls {
+                    None => converse(&builder, stream, service, watcher).await,
+                    Some(tls) => match handshake(&tls, stream).await {
+                        Ok(stream) => converse(&builder, stream, service, watcher).await,
+                        Err(error) => Err(error),
+                    },
+                };
+                connections.dec();
+                if let Err(error) = ended {
+                    tracing::debug!(listener = name, error, "connection ended");
+                }
+            });
+        }
+        drop(self.socket); // refuse new connections before asking the old ones to end
+        if !open.drain(deadline).await {
+            tracing::warn!(listener = self.name, "drain deadline passed; closing the rest");
+        }
+    }
+
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        if self.http2_only {
+            builder = builder.http2_only();
+        }
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HANDSHAKE_DEADLINE)
+            .max_buf_size(MAX_HEADER_BYTES as usize);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES)
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_DEADLINE);
+        builder
+    }
+}
+
+async fn handshake(tls: &ServerTls, stream: TcpStream) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send, String> {
+    let accept = tls.acceptor().accept(stream);
+    match tokio::time::timeout(HANDSHAKE_DEADLINE, accept).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(format!("TLS handshake: {error}")),
+        Err(_) => Err("TLS handshake: timed out".to_owned()),
+    }
+}
+
+async fn converse<I, S>(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: I,
+    service: S,
+    watcher: hyper_util::server::graceful::Watcher,
+) -> Result<(), String>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    watcher.watch(connection).await.map_err(|error| error.to_string())
+}

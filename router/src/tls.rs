@@ -1,0 +1,141 @@
+//! mTLS for the gRPC listeners: rustls, certificates reloaded when their files change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use tokio_rustls::TlsAcceptor;
+
+use crate::drain::Shutdown;
+use crate::telemetry::Metrics;
+
+/// How often the files are looked at. Certificates are replaced days before they expire.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Where the certificates are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Our chain, PEM.
+    pub certificate: PathBuf,
+    /// Our key, PEM.
+    pub key: PathBuf,
+    /// Who may call: the CAs that client certificates must come from, PEM.
+    pub client_ca: PathBuf,
+}
+
+/// The current TLS configuration of a listener.
+pub struct ServerTls {
+    files: TlsFiles,
+    config: ArcSwap<ServerConfig>,
+}
+
+impl ServerTls {
+    /// Reads the files.
+    pub fn load(files: TlsFiles) -> Result<Arc<Self>, String> {
+        let config = ArcSwap::from(build(&files)?);
+        Ok(Arc::new(Self { files, config }))
+    }
+
+    /// An acceptor with the newest configuration.
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.load_full())
+    }
+
+    /// Reloads whenever a file changes, until `shutdown`. A set that does not load keeps the old one and is counted.
+    pub async fn follow(self: Arc<Self>, metrics: Metrics, shutdown: Shutdown) {
+        let mut seen = self.stamps();
+        let mut fired = std::pin::pin!(shutdown.fired());
+        loop {
+            tokio::select! {
+                () = &mut fired => return,
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
+            }
+            let now = self.stamps();
+            if now == seen {
+                continue;
+            }
+            match build(&self.files) {
+                Ok(config) => {
+                    self.config.store(config);
+                    seen = now;
+                    tracing::info!("certificates reloaded");
+                }
+                // `seen` stays: a half-written set is tried again at the next look.
+                Err(error) => {
+                    metrics.refresh_failed("certificates");
+                    tracing::error!(error, "certificates not reloaded; the old ones stay");
+                }
+            }
+        }
+    }
+
+    fn stamps(&self) -> [Option<SystemTime>; 3] {
+        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        [modified(&self.files.certificate), modified(&self.files.key), modified(&self.files.client_ca)]
+    }
+}
+
+fn build(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
+    let at = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let chain = certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| at(&files.key, &error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.client_ca)? {
+        roots.add(certificate).map_err(|error| at(&files.client_ca, &error))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| at(&files.client_ca, &error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .map_err(|error| at(&files.certificate, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    if read.is_empty() { Err(format!("{}: no certificate in it", path.display())) } else { Ok(read) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_set(dir: &Path, name: &str) -> TlsFiles {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+        let files =
+            TlsFiles { certificate: dir.join("tls.crt"), key: dir.join("tls.key"), client_ca: dir.join("ca.crt") };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.client_ca, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+
+    #[test]
+    fn a_missing_or_mismatched_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = write_set(dir.path(), "a");
+        assert!(ServerTls::load(files.clone()).is_ok());
+        std::fs::write(&files.key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        assert!(build(&files).unwrap_err().contains("tls.crt"));
+        std::fs::write(&files.client_ca, "").unwrap();
+        assert!(build(&files).unwrap_err().contains("ca.crt"));
+        std::fs::remove_file(&files.certificate).unwrap();
+        assert!(build(&files).unwrap_err().contains("tls.crt"));
+    }
+}

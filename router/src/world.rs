@@ -1,0 +1,73 @@
+//! The world a check sees: registry, keys, policy and modes, each hot-swapped on its own, read once a check.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use decision::{Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide};
+use identity::{Identity, Minter};
+use registry::{FeedStatus, Reader};
+
+use crate::outcome::{Outcome, Recorder};
+
+/// Everything that checks share.
+pub struct Edge {
+    /// The current snapshot.
+    pub registry: Reader,
+    /// How long ago the feed last heard from the registry.
+    pub feed: Arc<FeedStatus>,
+    /// Beyond this age the snapshot allows nothing.
+    pub registry_max_staleness: Duration,
+    /// Providers, keys, verified tokens.
+    pub identity: Arc<Identity>,
+    /// The policy file as last loaded.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// This router's signing key.
+    pub minter: Arc<Minter>,
+    /// `AUTH_MODE`.
+    pub auth_mode: AuthMode,
+    /// `CBA_MODE`.
+    pub cba_mode: CbaMode,
+    /// `FORWARD_TOKEN=strip`: cells do not receive the credential headers.
+    pub strip_token: bool,
+    /// Counts and logs outcomes.
+    pub recorder: Recorder,
+}
+
+impl Edge {
+    /// Decides one request, records the outcome once and renders it while the world it borrows from is alive.
+    ///
+    /// A panic anywhere in the decision is a bug; it ends as a denial of this one request, not of the process.
+    pub fn check<R>(&self, attributes: &Attributes<'_>, render: impl FnOnce(&Outcome<'_, '_>) -> R) -> R {
+        let snapshot = self.registry.load();
+        let policy = self.policy.load();
+        let world = World {
+            snapshot: self.is_fresh().then_some(&**snapshot),
+            identity: &self.identity,
+            policy: &policy,
+            minter: &self.minter,
+            auth_mode: self.auth_mode,
+            cba_mode: self.cba_mode,
+        };
+        let timer = self.recorder.start();
+        let decision = catch_unwind(AssertUnwindSafe(|| decide(attributes, &world, unix_seconds())))
+            .unwrap_or(Decision::Deny(DenyReason::NotReady("the decision panicked")));
+        let outcome = Outcome { attributes, decision, strip_token: self.strip_token };
+        timer.record(&outcome);
+        render(&outcome)
+    }
+
+    /// Whether a first snapshot is there and not older than `REGISTRY_MAX_STALENESS`.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.feed.staleness().is_some_and(|age| age <= self.registry_max_staleness)
+    }
+}
+
+/// Seconds since 1970 by the system clock. A clock before 1970 reads as 0, where every token is "not yet valid".
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
