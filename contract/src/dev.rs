@@ -17,6 +17,9 @@ pub struct DemoCellAnswer {
     pub path: String,
     /// Every header with all its values.
     pub headers: std::collections::BTreeMap<String, Vec<String>>,
+    /// Every trailer with all its values; absent when none came.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub trailers: std::collections::BTreeMap<String, Vec<String>>,
 }
 
 /// Which dev identity provider signs.

@@ -1,0 +1,63 @@
+//! What a demo cell's runtime reports, next to [`contract::api::FenceReport`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /stats`: counts since the start or the last `POST /stats/reset`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Requests that reached the cell, those that a fence refused included; Envoy's health checks are not.
+    pub requests: u64,
+    /// Requests, streams and WebSockets that are open now; a reset leaves them.
+    pub open: u64,
+    /// Requests that a fence refused.
+    pub refused: u64,
+    /// Envoy's own health checks (`GET /healthz` of `Envoy/HC`).
+    pub health_checks: u64,
+    /// By the tenant that the request's header names.
+    pub by_tenant: BTreeMap<String, TenantStats>,
+}
+
+/// One tenant's part of [`Stats`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantStats {
+    /// Requests that were served.
+    pub requests: u64,
+    /// Open now.
+    pub open: u64,
+    /// Requests that the fence refused.
+    pub refused: u64,
+    /// The epoch up to which the tenant is fenced.
+    pub fenced: Option<u64>,
+    /// Served requests by placement epoch, the latest 16 epochs.
+    pub epochs: BTreeMap<u64, EpochStats>,
+}
+
+/// When one placement epoch of a tenant was served here: two cells' spans must never overlap across a move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochStats {
+    /// Requests that were served.
+    pub requests: u64,
+    /// When the first one arrived, microseconds since 1970.
+    pub first_us: i64,
+    /// When the last one arrived or ended, microseconds since 1970.
+    pub last_us: i64,
+}
+
+/// One entry of `GET /requests`, oldest first: the last 1,000 requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When it arrived, microseconds since 1970.
+    pub at_us: i64,
+    /// The tenant header, if one came.
+    pub tenant: Option<String>,
+    /// The placement epoch of its assertion, if it could be read.
+    pub epoch: Option<u64>,
+    /// The method.
+    pub method: String,
+    /// The path without its query: a query may hold a credential that somebody put there wrongly.
+    pub path: String,
+    /// False where a fence refused it.
+    pub served: bool,
+}

@@ -1,0 +1,184 @@
+//! Who is in the cell: fences, open requests and counters under one lock, so that a request is either refused by a
+//! fence or seen as open by the move that set the fence, never neither.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use contract::api::FenceReport;
+use contract::{Code, TenantId};
+
+use super::api::{EpochStats, Seen, Stats, TenantStats};
+
+/// Tenants that are remembered; idle ones without a fence are forgotten first.
+const MAX_TENANTS: usize = 100_000;
+/// Requests that are remembered.
+const MAX_SEEN: usize = 1000;
+/// Epochs that are remembered for each tenant.
+const MAX_EPOCHS: usize = 16;
+
+/// What a request says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) tenant: Option<String>,
+    pub(super) epoch: Option<u64>,
+    pub(super) method: String,
+    pub(super) path: String,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Occupancy {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    requests: u64,
+    open: u64,
+    refused: u64,
+    health_checks: u64,
+    tenants: HashMap<String, TenantStats>,
+    seen: VecDeque<Seen>,
+}
+
+/// A request that is in the cell until this is dropped.
+pub(super) struct Admitted {
+    occupancy: Arc<Occupancy>,
+    tenant: Option<String>,
+    epoch: Option<u64>,
+}
+
+impl Occupancy {
+    /// Lets a request in, unless its tenant is fenced and the request was placed under a fenced epoch, or under none
+    /// that can be read.
+    pub(super) fn admit(self: &Arc<Self>, arrival: Arrival) -> Result<Admitted, Code> {
+        let now = now_us();
+        let Arrival { tenant, epoch, method, path } = arrival;
+        let mut state = self.lock();
+        state.requests += 1;
+        let outcome = match &tenant {
+            Some(tenant) => state.admit_tenant(tenant, epoch, now),
+            None => Ok(()),
+        };
+        match outcome {
+            Ok(()) => state.open += 1,
+            Err(_) => state.refused += 1,
+        }
+        if state.seen.len() == MAX_SEEN {
+            state.seen.pop_front();
+        }
+        let served = outcome.is_ok();
+        state.seen.push_back(Seen { at_us: now, tenant: tenant.clone(), epoch, method, path, served });
+        drop(state);
+        outcome.map(|()| Admitted { occupancy: Arc::clone(self), tenant, epoch })
+    }
+
+    /// Counts a probe of Envoy's, which is nobody's request.
+    pub(super) fn health_check(&self) {
+        self.lock().health_checks += 1;
+    }
+
+    /// Sets or lifts a fence. A fence only grows: a repeated or late call for an older epoch changes nothing.
+    pub(super) fn fence(&self, tenant: &TenantId, epoch: Option<u64>) -> Result<FenceReport, Code> {
+        let mut state = self.lock();
+        if epoch.is_some() || state.tenants.contains_key(tenant.as_str()) {
+            let entry = state.tenant(tenant.as_str())?;
+            entry.fenced = epoch.map(|epoch| entry.fenced.map_or(epoch, |fenced| fenced.max(epoch)));
+        }
+        Ok(state.report(tenant))
+    }
+
+    /// A fence as it is.
+    pub(super) fn report(&self, tenant: &TenantId) -> FenceReport {
+        self.lock().report(tenant)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let state = self.lock();
+        Stats {
+            requests: state.requests,
+            open: state.open,
+            refused: state.refused,
+            health_checks: state.health_checks,
+            by_tenant: state.tenants.iter().map(|(tenant, stats)| (tenant.clone(), stats.clone())).collect(),
+        }
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.lock().seen.iter().cloned().collect()
+    }
+
+    /// Counts from zero. What is open stays open, and fences stand.
+    pub(super) fn reset(&self) {
+        let mut state = self.lock();
+        (state.requests, state.refused, state.health_checks) = (0, 0, 0);
+        state.seen.clear();
+        state.tenants.retain(|_, stats| {
+            *stats = TenantStats { open: stats.open, fenced: stats.fenced, ..TenantStats::default() };
+            stats.open > 0 || stats.fenced.is_some()
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn admit_tenant(&mut self, tenant: &str, epoch: Option<u64>, now: i64) -> Result<(), Code> {
+        let stats = self.tenant(tenant)?;
+        if let Some(fenced) = stats.fenced
+            && epoch.is_none_or(|epoch| epoch <= fenced)
+        {
+            stats.refused += 1;
+            return Err(Code::TenantMoving);
+        }
+        stats.requests += 1;
+        stats.open += 1;
+        if let Some(epoch) = epoch {
+            let span = stats.epochs.entry(epoch).or_insert(EpochStats { first_us: now, ..EpochStats::default() });
+            span.requests += 1;
+            span.last_us = span.last_us.max(now);
+            if stats.epochs.len() > MAX_EPOCHS {
+                stats.epochs.pop_first();
+            }
+        }
+        Ok(())
+    }
+
+    /// The tenant's entry. A cell that is full of open or fenced tenants refuses: to forget a fence would be worse.
+    fn tenant(&mut self, tenant: &str) -> Result<&mut TenantStats, Code> {
+        if self.tenants.len() >= MAX_TENANTS && !self.tenants.contains_key(tenant) {
+            self.tenants.retain(|_, stats| stats.open > 0 || stats.fenced.is_some());
+            if self.tenants.len() >= MAX_TENANTS {
+                return Err(Code::Overloaded);
+            }
+        }
+        Ok(self.tenants.entry(tenant.to_owned()).or_default())
+    }
+
+    fn report(&self, tenant: &TenantId) -> FenceReport {
+        let stats = self.tenants.get(tenant.as_str());
+        FenceReport {
+            tenant: tenant.clone(),
+            fenced: stats.and_then(|stats| stats.fenced),
+            open: stats.map_or(0, |stats| stats.open),
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut state = self.occupancy.lock();
+        state.open = state.open.saturating_sub(1);
+        let Some(stats) = self.tenant.as_deref().and_then(|tenant| state.tenants.get_mut(tenant)) else { return };
+        stats.open = stats.open.saturating_sub(1);
+        if let Some(span) = self.epoch.and_then(|epoch| stats.epochs.get_mut(&epoch)) {
+            span.last_us = span.last_us.max(now_us());
+        }
+    }
+}
+
+fn now_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}

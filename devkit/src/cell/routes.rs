@@ -1,0 +1,287 @@
+//! The cell's own answers. Every path, whatever its method, passes [`enter`] first.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::any;
+use bytes::Bytes;
+use contract::dev::DemoCellAnswer;
+use contract::{CellId, Code, Envelope};
+use futures_util::{Stream, StreamExt as _, stream};
+use http_body_util::BodyExt as _;
+use hyper::body::Frame;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::occupancy::{Admitted, Arrival, Occupancy};
+use super::{answer, assertion};
+
+/// The subprotocol that WebSocket clients may offer.
+const SUBPROTOCOL: &str = "alphaswarm.v1";
+/// The largest WebSocket message that is echoed, in bytes.
+const MAX_MESSAGE: usize = 1024 * 1024;
+/// How much of a request's body is read to reach its trailers, in bytes.
+const MAX_BODY: u64 = 64 * 1024 * 1024;
+/// The longest stream and the longest wait that can be asked for.
+const MAX_DURATION: Duration = Duration::from_hours(1);
+
+#[derive(Clone)]
+struct Cell {
+    id: CellId,
+    occupancy: Arc<Occupancy>,
+    living: watch::Receiver<()>,
+}
+
+pub(super) fn routes(id: CellId, occupancy: Arc<Occupancy>, living: watch::Receiver<()>) -> Router {
+    let cell = Cell { id, occupancy, living };
+    Router::new()
+        .route("/ws/echo", any(websocket))
+        .route("/stream", any(streamed))
+        .route("/sse", any(events))
+        .route("/status/{code}", any(status))
+        .route("/slow", any(slow))
+        .route("/echo", any(echo))
+        .route("/leak", any(leak))
+        .route("/leak/trailers", any(leak_trailers))
+        .fallback(plain)
+        .layer(middleware::from_fn_with_state(cell.clone(), enter))
+        .with_state(cell)
+}
+
+/// Admits a request and counts it as open until the last byte of its answer is gone (or its WebSocket has ended).
+async fn enter(State(cell): State<Cell>, mut request: Request, next: Next) -> Response {
+    if is_health_check(&request) {
+        cell.occupancy.health_check();
+        return StatusCode::OK.into_response();
+    }
+    let arrival = Arrival {
+        tenant: answer::first(request.headers(), contract::header::TENANT),
+        epoch: assertion::unverified_epoch(request.headers()),
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+    };
+    let mut response = match cell.occupancy.admit(arrival) {
+        Ok(admitted) => {
+            let admitted = Arc::new(admitted);
+            request.extensions_mut().insert(Arc::clone(&admitted));
+            next.run(request).await.map(|body| open_until_sent(body, admitted))
+        }
+        Err(code) => refused(code, request.headers()),
+    };
+    if let Ok(id) = HeaderValue::from_str(cell.id.as_str()) {
+        response.headers_mut().insert("x-demo-cell", id);
+    }
+    response
+}
+
+fn is_health_check(request: &Request) -> bool {
+    let agent = request.headers().get(header::USER_AGENT);
+    request.method() == Method::GET
+        && request.uri().path() == "/healthz"
+        && agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Envoy/HC"))
+}
+
+fn open_until_sent(body: Body, admitted: Arc<Admitted>) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::new(body.map_frame(move |frame| {
+        // The closure owns its place in the cell and gives it back with the body.
+        let _ = &admitted;
+        frame
+    }))
+}
+
+fn refused(code: Code, headers: &HeaderMap) -> Response {
+    let request_id = answer::first(headers, contract::header::REQUEST_ID).unwrap_or_default();
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = (status, Json(Envelope::<()>::refused(code, &request_id))).into_response();
+    if let Some(seconds) = code.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// What arrived. The body is read to its end, because trailers come after it.
+async fn received(cell: &Cell, request: Request) -> DemoCellAnswer {
+    let (parts, mut body) = request.into_parts();
+    let mut received = answer::to(&cell.id, &parts);
+    let mut read = 0_u64;
+    while let Some(Ok(frame)) = body.frame().await {
+        match frame.into_trailers() {
+            Ok(trailers) => received.trailers = answer::values(&trailers),
+            Err(frame) => read += frame.data_ref().map_or(0, |data| data.len() as u64),
+        }
+        if read > MAX_BODY {
+            break;
+        }
+    }
+    received
+}
+
+async fn plain(State(cell): State<Cell>, request: Request) -> Json<DemoCellAnswer> {
+    Json(received(&cell, request).await)
+}
+
+async fn status(State(cell): State<Cell>, Path(code): Path<u16>, request: Request) -> Response {
+    match StatusCode::from_u16(code).ok().filter(|code| code.as_u16() >= 200) {
+        Some(code) => (code, Json(received(&cell, request).await)).into_response(),
+        None => refused(Code::BadRequest, request.headers()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slow {
+    /// How long the answer takes, in milliseconds.
+    ms: u64,
+}
+
+async fn slow(State(cell): State<Cell>, Query(slow): Query<Slow>, request: Request) -> Json<DemoCellAnswer> {
+    tokio::time::sleep(Duration::from_millis(slow.ms).min(MAX_DURATION)).await;
+    Json(received(&cell, request).await)
+}
+
+/// The body comes back as it arrives, trailers included.
+async fn echo(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut response = Response::new(body);
+    if let Some(media_type) = parts.headers.get(header::CONTENT_TYPE) {
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
+    }
+    response
+}
+
+/// Headers that no client must ever see.
+fn leaked() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in contract::header::IDENTITY {
+        headers.insert(name, HeaderValue::from_static("leaked"));
+    }
+    headers
+}
+
+async fn leak(State(cell): State<Cell>, request: Request) -> Response {
+    (leaked(), Json(received(&cell, request).await)).into_response()
+}
+
+async fn leak_trailers(State(cell): State<Cell>, request: Request) -> Response {
+    let received = Json(received(&cell, request).await);
+    let text = serde_json::to_vec(&received.0).unwrap_or_default();
+    let mut trailers = leaked();
+    trailers.insert("x-demo-trailer", HeaderValue::from_static("sent"));
+    let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
+    let declared = HeaderValue::from_str(&names.join(", "));
+    let frames = [Frame::data(Bytes::from(text)), Frame::trailers(trailers)];
+    let body = http_body_util::StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(declared) = declared {
+        response.headers_mut().insert(header::TRAILER, declared);
+    }
+    response
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Pace {
+    /// How long the stream lasts.
+    seconds: u64,
+    /// Between two pieces.
+    interval_ms: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { seconds: 60, interval_ms: 500 }
+    }
+}
+
+impl Pace {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms.max(1))
+    }
+
+    fn pieces(&self) -> u64 {
+        let total = Duration::from_secs(self.seconds).min(MAX_DURATION);
+        u64::try_from(total.as_millis() / self.interval().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The answer, then numbers at the asked pace, then an end mark: whoever was cut misses the mark.
+fn pieces(answer: &DemoCellAnswer, pace: &Pace) -> impl Stream<Item = serde_json::Value> + use<> {
+    let first = serde_json::to_value(answer).unwrap_or_default();
+    let (interval, count) = (pace.interval(), pace.pieces());
+    let numbers = stream::unfold(0, move |sent| async move {
+        if sent == count {
+            return None;
+        }
+        tokio::time::sleep(interval).await;
+        Some((serde_json::json!({ "piece": sent + 1, "of": count }), sent + 1))
+    });
+    stream::iter([first]).chain(numbers).chain(stream::iter([serde_json::json!({ "done": true })]))
+}
+
+/// JSON lines in a chunked answer.
+async fn streamed(State(cell): State<Cell>, Query(pace): Query<Pace>, request: Request) -> Response {
+    let lines = pieces(&received(&cell, request).await, &pace);
+    let body = Body::from_stream(lines.map(|line| Ok::<_, Infallible>(format!("{line}\n"))));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// The same as server-sent events.
+async fn events(State(cell): State<Cell>, Query(pace): Query<Pace>, request: Request) -> Response {
+    let events = pieces(&received(&cell, request).await, &pace);
+    let body = Body::from_stream(events.map(|event| Ok::<_, Infallible>(format!("data: {event}\n\n"))));
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, body).into_response()
+}
+
+/// A WebSocket: first a text message with the answer to the handshake, then every message comes back. A request that
+/// is no handshake is answered plainly.
+async fn websocket(
+    State(cell): State<Cell>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(upgrade) = upgrade else {
+        return plain(State(cell), Request::from_parts(parts, body)).await.into_response();
+    };
+    let admitted = parts.extensions.get::<Arc<Admitted>>().cloned();
+    let greeting = greeting(&cell, &parts);
+    upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
+        let mut living = cell.living.clone();
+        tokio::select! {
+            () = conversation(socket, greeting) => {}
+            _ = living.changed() => {}
+        }
+        drop(admitted);
+    })
+}
+
+fn greeting(cell: &Cell, parts: &Parts) -> String {
+    serde_json::to_string(&answer::to(&cell.id, parts)).unwrap_or_default()
+}
+
+async fn conversation(mut socket: WebSocket, greeting: String) {
+    if socket.send(Message::text(greeting)).await.is_err() {
+        return;
+    }
+    while let Some(Ok(message)) = socket.recv().await {
+        // Pings are answered, and a close confirmed, by the library.
+        if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
