@@ -1,0 +1,132 @@
+//! tonic around [`Stream`]: one task per connected Envoy, which only waits for its next word or the next state.
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::desired::Desired;
+use super::envoys::{Connected, Envoys};
+use super::stream::{Event, Stream};
+
+/// Unread responses per Envoy. One of each type can be in flight, so more means that it asks without reading.
+const UNREAD: usize = 4;
+
+/// The aggregated discovery service.
+#[derive(Clone, Debug)]
+pub struct Ads {
+    desired: watch::Receiver<Option<Desired>>,
+    envoys: Arc<Envoys>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Ads {
+    pub(super) const fn new(
+        desired: watch::Receiver<Option<Desired>>,
+        envoys: Arc<Envoys>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            desired,
+            envoys,
+            closing,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Ads {
+    type StreamAggregatedResourcesStream = ReceiverStream<Result<DiscoveryResponse, Status>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let connected = self
+            .envoys
+            .connect()
+            .ok_or_else(|| Status::resource_exhausted("too many Envoys at this router"))?;
+        let (responses, receiver) = mpsc::channel(UNREAD);
+        let (requests, ads) = (request.into_inner(), self.clone());
+        tokio::spawn(async move {
+            if let Err(status) = converse(&ads, requests, &connected, &responses).await {
+                // The stream ends either way; a full queue only means that the reason is not heard.
+                let _ = responses.try_send(Err(status));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        _: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented(
+            "state of the world only: set `api_type: GRPC` in ads_config",
+        ))
+    }
+}
+
+/// Ends when Envoy leaves, when the router drains, or with an error that Envoy is told.
+async fn converse(
+    ads: &Ads,
+    mut requests: Streaming<DiscoveryRequest>,
+    connected: &Connected,
+    responses: &mpsc::Sender<Result<DiscoveryResponse, Status>>,
+) -> Result<(), Status> {
+    let mut stream = Stream::default();
+    let (mut desired, mut closing) = (ads.desired.clone(), ads.closing.clone());
+    desired.mark_changed();
+    loop {
+        tokio::select! {
+            request = requests.message() => match request {
+                Ok(Some(request)) => hear(&mut stream, &request, connected),
+                Ok(None) => return Ok(()),
+                // A reset connection, which is how Envoys leave.
+                Err(status) => {
+                    tracing::debug!(code = ?status.code(), "an Envoy's stream broke");
+                    return Ok(());
+                }
+            },
+            changed = desired.changed() => match changed {
+                Ok(()) => {
+                    if let Some(state) = desired.borrow_and_update().clone() {
+                        stream.desire(state);
+                    }
+                }
+                Err(_) => return Err(Status::unavailable("the router stops")),
+            },
+            () = responses.closed() => return Ok(()),
+            _ = closing.wait_for(|closing| *closing) => return Err(Status::unavailable("the router drains")),
+        }
+        connected.acknowledge(stream.acknowledged());
+        for response in stream.respond() {
+            tracing::debug!(version = %response.version_info, resources = response.resources.len(), "xDS response");
+            connected.sent();
+            if responses.try_send(Ok(response)).is_err() {
+                return Err(Status::resource_exhausted(
+                    "read responses before asking for more",
+                ));
+            }
+        }
+    }
+}
+
+fn hear(stream: &mut Stream, request: &DiscoveryRequest, connected: &Connected) {
+    if let Some(node) = &request.node {
+        connected.node(&node.id);
+        tracing::info!(node = %node.id, version = %request.version_info, "an Envoy asks for its configuration");
+    }
+    match stream.request(request) {
+        Event::Accepted(_) => connected.accepted(),
+        Event::Refused(kind, detail) => connected.refused(kind, &detail),
+        Event::Subscribed(_) | Event::Ignored => {}
+    }
+}
