@@ -87,3 +87,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+
+#[cfg(test)]
+mod tests;
