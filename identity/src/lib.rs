@@ -1,1 +1,72 @@
-//! .
+//! Who is calling. A token comes in as text that anybody could have written and leaves as claims that its provider
+//! stands for, or is refused by a named rule.
+//!
+//! The life of a token:
+//!
+//! 1. [`redact`]: while it is held, it cannot be printed.
+//! 2. [`verify`]: its SHA-256 is looked up. Seen before: its times and its key are judged again, and that is all.
+//! 3. [`unverified`]: size, three parts, canonical base64url, a header of four allowed members, claims without
+//!    duplicates or depth (`json`). No cryptography yet.
+//! 4. `profile`: the claimed issuer chooses one provider, whose one [`algorithm`] and `typ` the header must have.
+//! 5. [`keyring`]: the key of that name, checked when it was loaded (`jwk`), confirms the signature. An unknown name
+//!    is reported to `misses`; the check does not wait.
+//! 6. `profile` again: the provider's own rules over `typed` claims; none is coerced. Times, lifetime, audience, and
+//!    that it is an access token at all.
+//! 7. [`scopes`]: one normal form; scopes over the platform only from listed operators.
+//! 8. [`claims`]: the result, in no provider's words.
+//! 9. [`refusal`]: or the rule that refused.
+//! 10. [`assertion`]: what the cell receives in its place, minted once and verified there.
+//!
+//! Beside it: [`config`] says who is trusted, [`explain`] tells an operator how far a token came, [`jws_only`] runs
+//! public test vectors. `fetch` is the only I/O: it learns keys in the background and keeps the last good ones on
+//! disk. Without the `fetch` feature this crate does no I/O and needs no async runtime.
+
+pub mod redact;
+
+pub mod verify;
+
+pub mod unverified;
+
+mod json;
+
+mod profile;
+
+pub mod algorithm;
+
+pub mod keyring;
+
+pub mod jwk;
+
+mod misses;
+
+mod typed;
+
+pub mod scopes;
+
+pub mod claims;
+
+pub mod refusal;
+
+pub mod assertion;
+
+pub mod config;
+
+pub mod explain;
+
+pub mod jws_only;
+
+#[cfg(feature = "fetch")]
+pub mod fetch;
+
+pub use assertion::{AssertionKeys, AssertionSlot, Minter, Placed};
+pub use claims::{ExternalId, PrincipalKind, ProviderKind, VerifiedClaims};
+pub use config::{ConfigErrors, IdentityConfig, ProviderConfig};
+pub use explain::Explanation;
+#[cfg(feature = "fetch")]
+//pub use fetch::{FetchOptions, refresh_keys};
+pub use jws_only::verify_jws_with_jwks;
+pub use keyring::KeyRing;
+pub use redact::Secret;
+pub use refusal::{Refusal, Rule};
+pub use scopes::Operators;
+pub use verify::{CacheOptions, Identity, KeysFrom, ProviderStatus, Slot, VerifiedToken};

@@ -1,0 +1,1 @@
+//! Keys from the providers, in the background: the only I/O of this crate.

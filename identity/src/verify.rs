@@ -1,0 +1,383 @@
+//! The verifier: from a token to its verdict, cached.
+
+mod cache;
+mod full;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use contract::ProviderId;
+use moka::sync::Cache;
+use serde::Serialize;
+
+use crate::assertion::AssertionSlot;
+use crate::claims::{ProviderKind, VerifiedClaims};
+use crate::config::{IdentityConfig, ProviderConfig};
+use crate::keyring::{KeyRing, VerificationKey};
+use crate::misses::Misses;
+use crate::refusal::{Refusal, Rule};
+use crate::scopes::Operators;
+use crate::unverified::MAX_TOKEN_BYTES;
+
+use cache::{KeyHasher, Refused, TokenKey};
+pub(crate) use full::Step;
+
+/// Where the token stood in the request. Each slot has its own providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// `Authorization: Bearer`, or the WebSocket subprotocol.
+    Bearer,
+    /// `Cf-Access-Jwt-Assertion`.
+    Access,
+}
+
+impl Slot {
+    fn admits(self, kind: ProviderKind) -> bool {
+        (self == Self::Access) == (kind == ProviderKind::CloudflareAccess)
+    }
+}
+
+/// How much is remembered, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// Bytes of verified tokens kept, by estimate. The tokens themselves are not kept.
+    pub weight: u64,
+    /// Seconds after which a token is verified again even if it has not expired.
+    pub ttl_seconds: i64,
+    /// How many refused tokens are remembered, apart from the good ones, so that garbage evicts only garbage.
+    pub refusals: u64,
+    /// Seconds for which a refusal is remembered.
+    pub refusal_ttl_seconds: i64,
+    /// Seconds after their last fetch for which keys are trusted (`JWKS_MAX_STALENESS`). Cloudflare Access keys are
+    /// trusted for seven days at most, whatever this says.
+    pub keys_max_staleness_seconds: i64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            weight: 64 * 1024 * 1024,
+            ttl_seconds: 600,
+            refusals: 16_384,
+            refusal_ttl_seconds: 10,
+            keys_max_staleness_seconds: 24 * 3600,
+        }
+    }
+}
+
+/// Cloudflare retires a key seven days after it has been replaced.
+const ACCESS_MAX_STALENESS_SECONDS: i64 = 7 * 24 * 3600;
+
+/// A token that passed every rule, and what was made of it.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub claims: VerifiedClaims,
+    /// The routing assertion last minted for it.
+    pub assertion: AssertionSlot,
+    key: Arc<VerificationKey>,
+    /// Refused from then on; `exp` plus leeway, or the cache's own limit.
+    valid_until: i64,
+    /// `nbf` and `iat` minus leeway: a clock that steps back finds the token not valid yet.
+    valid_from: i64,
+}
+
+impl VerifiedToken {
+    fn is_valid(&self, now: i64) -> bool {
+        (self.valid_from..self.valid_until).contains(&now) && self.key.is_usable(now)
+    }
+
+    fn weight(&self) -> u32 {
+        let links: usize = self.claims.links.iter().map(|link| link.id.len() + 32).sum();
+        let texts =
+            self.claims.scopes.len() + self.claims.subject.len() * 2 + self.claims.audience.len() + links;
+        // The fixed part covers the cache's own entry, and an assertion of about 700 bytes with its claims.
+        u32::try_from(texts + 2048).unwrap_or(u32::MAX)
+    }
+}
+
+/// A configured provider and what is known of its keys now.
+pub(crate) struct Provider {
+    pub(crate) config: ProviderConfig,
+    ring: ArcSwapOption<KeyRing>,
+    pub(crate) misses: Misses,
+    record: Mutex<Record>,
+}
+
+#[derive(Clone, Default)]
+struct Record {
+    source: Option<KeysFrom>,
+    last_error: Option<String>,
+    fetches: u64,
+}
+
+/// Where a key set came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeysFrom {
+    /// From the provider.
+    Network,
+    /// From the last good set on disk.
+    Disk,
+}
+
+/// What an operator sees of a provider's keys.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProviderStatus {
+    /// The instance.
+    pub provider: ProviderId,
+    /// Its rules.
+    pub kind: ProviderKind,
+    /// Whether tokens can be verified now.
+    pub usable: bool,
+    /// Where the keys came from; absent if there are none.
+    pub source: Option<KeysFrom>,
+    /// When they were fetched, seconds since 1970.
+    pub fetched_at: Option<i64>,
+    /// Seconds since then.
+    pub age_seconds: Option<i64>,
+    /// The keys' names.
+    pub keys: Vec<String>,
+    /// Keys that were left out, with the reason.
+    pub skipped: Vec<String>,
+    /// Successful and failed fetches since the start.
+    pub fetches: u64,
+    /// Why the last fetch failed; absent after a success.
+    pub last_error: Option<String>,
+}
+
+/// What publishing a key set changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The set of keys is another one than before.
+    pub changed: bool,
+    /// Keys that are gone; what they verified is refused from now on.
+    pub withdrawn: usize,
+}
+
+/// All providers, their keys and the verdicts on tokens. Shared by every check; nothing in it waits.
+pub struct Identity {
+    providers: Vec<Arc<Provider>>,
+    operators: Operators,
+    options: CacheOptions,
+    verified: Cache<TokenKey, Arc<VerifiedToken>, KeyHasher>,
+    refused: Cache<TokenKey, Refused, KeyHasher>,
+    /// Counts changes of any key set; a remembered refusal counts only as long as nothing changed.
+    generation: AtomicU64,
+    publishing: Mutex<()>,
+}
+
+impl Identity {
+    /// A verifier without keys: everything is refused as unavailable until they are published.
+    #[must_use]
+    pub fn new(config: IdentityConfig, operators: Operators, options: CacheOptions) -> Arc<Self> {
+        let hasher = KeyHasher::random();
+        let providers = config.providers.into_iter().map(|config| {
+            Arc::new(Provider {
+                config,
+                ring: ArcSwapOption::empty(),
+                misses: Misses::default(),
+                record: Mutex::default(),
+            })
+        });
+        Arc::new(Self {
+            providers: providers.collect(),
+            operators,
+            options,
+            verified: Cache::builder()
+                .max_capacity(options.weight)
+                .weigher(|_, token: &Arc<VerifiedToken>| token.weight())
+                .build_with_hasher(hasher.clone()),
+            refused: Cache::builder()
+                .max_capacity(options.refusals)
+                .build_with_hasher(hasher),
+            generation: AtomicU64::new(0),
+            publishing: Mutex::new(()),
+        })
+    }
+
+    /// Verifies a token that came in `slot` at `now` (seconds since 1970). Never waits and never fetches: an unknown
+    /// key only asks the refresher to look.
+    ///
+    /// A token seen before costs its SHA-256 and one cache lookup; its times and its key are judged again each time.
+    pub fn verify(&self, token: &str, slot: Slot, now: i64) -> Result<Arc<VerifiedToken>, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rule::Size.into());
+        }
+        let key = TokenKey::new(token, slot);
+        if let Some(known) = self.verified.get(&key) {
+            if known.is_valid(now) {
+                return Ok(known);
+            }
+            self.verified.invalidate(&key);
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        if let Some(refused) = self.refused.get(&key)
+            && refused.holds(generation, now)
+        {
+            return Err(refused.rule.into());
+        }
+        match self.verify_in_full(token, slot, now, |_| {}) {
+            Ok(verified) => {
+                let verified = Arc::new(verified);
+                self.verified.insert(key, Arc::clone(&verified));
+                Ok(verified)
+            }
+            Err(rule) => {
+                if Refused::is_worth_keeping(rule) {
+                    let until = now.saturating_add(self.options.refusal_ttl_seconds);
+                    self.refused.insert(
+                        key,
+                        Refused {
+                            rule,
+                            generation,
+                            from: now,
+                            until,
+                        },
+                    );
+                }
+                Err(rule.into())
+            }
+        }
+    }
+
+    /// Makes `ring` the provider's keys. Older sets than the current one are ignored. Unknown providers too.
+    pub fn publish_keys(&self, provider: &ProviderId, ring: KeyRing, source: KeysFrom) -> Published {
+        let unchanged = Published {
+            changed: false,
+            withdrawn: 0,
+        };
+        let Some(provider) = self.provider(provider) else {
+            return unchanged;
+        };
+        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = provider.ring.load_full();
+        if old
+            .as_ref()
+            .is_some_and(|old| ring.fetched_at() < old.fetched_at())
+        {
+            return unchanged;
+        }
+        let staleness = match provider.config.kind() {
+            ProviderKind::CloudflareAccess => self
+                .options
+                .keys_max_staleness_seconds
+                .min(ACCESS_MAX_STALENESS_SECONDS),
+            ProviderKind::Entra | ProviderKind::Auth0 => self.options.keys_max_staleness_seconds,
+        };
+        let usable_until = ring.fetched_at().saturating_add(staleness);
+        let ring = Arc::new(ring.succeed(old.as_deref(), usable_until));
+        provider.ring.store(Some(Arc::clone(&ring)));
+        let withdrawn = old.as_ref().map_or(0, |old| old.withdraw_missing(&ring));
+        let changed = old.is_none_or(|old| !old.same_keys(&ring));
+        if changed {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            provider.misses.forget();
+        }
+        provider.record(|record| record.source = Some(source));
+        Published { changed, withdrawn }
+    }
+
+    /// What a start still waits for, such as `keys of provider entra`. Empty when every provider has usable keys.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        let now = unix_now();
+        self.providers
+            .iter()
+            .filter(|provider| !provider.is_usable(now))
+            .map(|provider| format!("keys of provider {}", provider.config.id))
+            .collect()
+    }
+
+    /// The state of every provider's keys.
+    #[must_use]
+    pub fn status(&self) -> Vec<ProviderStatus> {
+        let now = unix_now();
+        self.providers
+            .iter()
+            .map(|provider| provider.status(now))
+            .collect()
+    }
+
+    /// How many providers are configured.
+    #[must_use]
+    pub fn provider_count(&self) -> usize {
+        self.providers.len()
+    }
+
+    /// Verified tokens remembered now, about.
+    #[must_use]
+    pub fn cached_tokens(&self) -> u64 {
+        self.verified.entry_count()
+    }
+
+    #[cfg(feature = "fetch")]
+    pub(crate) fn providers(&self) -> &[Arc<Provider>] {
+        &self.providers
+    }
+
+    fn provider(&self, id: &ProviderId) -> Option<&Provider> {
+        self.providers
+            .iter()
+            .find(|provider| provider.config.id == *id)
+            .map(AsRef::as_ref)
+    }
+}
+
+impl Provider {
+    fn is_usable(&self, now: i64) -> bool {
+        self.ring.load().as_ref().is_some_and(|ring| ring.is_usable(now))
+    }
+
+    fn record(&self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes the outcome of a fetch for operators.
+    #[cfg(feature = "fetch")]
+    pub(crate) fn note_fetch(&self, error: Option<String>) {
+        self.record(|record| {
+            record.fetches = record.fetches.saturating_add(1);
+            record.last_error = error;
+        });
+    }
+
+    fn status(&self, now: i64) -> ProviderStatus {
+        let ring = self.ring.load_full();
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fetched_at = ring.as_ref().map(|ring| ring.fetched_at());
+        ProviderStatus {
+            provider: self.config.id.clone(),
+            kind: self.config.kind(),
+            usable: self.is_usable(now),
+            source: record.source,
+            fetched_at,
+            age_seconds: fetched_at.map(|at| now.saturating_sub(at)),
+            keys: ring
+                .iter()
+                .flat_map(|ring| ring.kids())
+                .map(str::to_owned)
+                .collect(),
+            skipped: ring
+                .iter()
+                .flat_map(|ring| ring.skipped())
+                .map(ToString::to_string)
+                .collect(),
+            fetches: record.fetches,
+            last_error: record.last_error,
+        }
+    }
+}
+
+/// Seconds since 1970 by the wall clock, for status only; a check brings its own time.
+pub(crate) fn unix_now() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
