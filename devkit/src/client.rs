@@ -23,12 +23,20 @@ impl Caller {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("cannot build an HTTP client")?;
-        Ok(Self { base: base.to_owned(), http })
+        Ok(Self {
+            base: base.to_owned(),
+            http,
+        })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let response = self.send(self.http.get(format!("{}{path}", self.base)), path).await?;
-        response.json().await.with_context(|| format!("{path} of {} answered with other JSON", self.base))
+        let response = self
+            .send(self.http.get(format!("{}{path}", self.base)), path)
+            .await?;
+        response
+            .json()
+            .await
+            .with_context(|| format!("{path} of {} answered with other JSON", self.base))
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -36,17 +44,26 @@ impl Caller {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        let response = self.send(self.http.post(format!("{}{path}", self.base)).json(body), path).await?;
-        response.json().await.with_context(|| format!("{path} of {} answered with other JSON", self.base))
+        let response = self
+            .send(self.http.post(format!("{}{path}", self.base)).json(body), path)
+            .await?;
+        response
+            .json()
+            .await
+            .with_context(|| format!("{path} of {} answered with other JSON", self.base))
     }
 
     pub(crate) async fn post_empty(&self, path: &str) -> anyhow::Result<()> {
-        self.send(self.http.post(format!("{}{path}", self.base)), path).await?;
+        self.send(self.http.post(format!("{}{path}", self.base)), path)
+            .await?;
         Ok(())
     }
 
     async fn send(&self, request: reqwest::RequestBuilder, path: &str) -> anyhow::Result<reqwest::Response> {
-        let response = request.send().await.with_context(|| format!("{} does not answer {path}", self.base))?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("{} does not answer {path}", self.base))?;
         let status = response.status();
         if !status.is_success() {
             let text = response.text().await.unwrap_or_default();

@@ -115,14 +115,20 @@ pub const fn provider_name(provider: DevProvider) -> &'static str {
 /// Where the people of `tenant` sign in; Entra for a tenant that is not of the dev stack.
 #[must_use]
 pub fn provider_of(tenant: &str) -> DevProvider {
-    TENANTS.iter().find(|known| known.id == tenant).map_or(DevProvider::Entra, |known| known.provider)
+    TENANTS
+        .iter()
+        .find(|known| known.id == tenant)
+        .map_or(DevProvider::Entra, |known| known.provider)
 }
 
 /// What a provider's token calls a tenant: the linked id for the provider that a dev tenant uses; for every other pair
 /// an id of the right form that is always the same and that no link of the dev stack knows (a test may link it).
 #[must_use]
 pub fn external_id(tenant: &str, provider: DevProvider) -> String {
-    if let Some(known) = TENANTS.iter().find(|known| known.id == tenant && known.provider == provider) {
+    if let Some(known) = TENANTS
+        .iter()
+        .find(|known| known.id == tenant && known.provider == provider)
+    {
         return known.external_id.to_owned();
     }
     if tenant == OPERATOR && provider == DevProvider::Entra {
@@ -130,7 +136,10 @@ pub fn external_id(tenant: &str, provider: DevProvider) -> String {
     }
     match provider {
         DevProvider::Entra => guid(&["tid", tenant]),
-        DevProvider::Auth0 => format!("org_{}", hex(&digest(&["org", tenant])).get(..16).unwrap_or_default()),
+        DevProvider::Auth0 => format!(
+            "org_{}",
+            hex(&digest(&["org", tenant])).get(..16).unwrap_or_default()
+        ),
         DevProvider::CloudflareAccess => hex(&digest(&["aud", tenant])),
     }
 }
@@ -138,13 +147,19 @@ pub fn external_id(tenant: &str, provider: DevProvider) -> String {
 /// The dev identity provider's base URL for a port offset, without a slash at the end.
 #[must_use]
 pub fn idp_url(offset: u16) -> String {
-    format!("http://127.0.0.1:{}", u32::from(port::DEV_IDP) + u32::from(offset))
+    format!(
+        "http://127.0.0.1:{}",
+        u32::from(port::DEV_IDP) + u32::from(offset)
+    )
 }
 
 /// The value of `ALPHASWARM_OPERATORS` in the dev stack.
 #[must_use]
 pub fn operators() -> String {
-    format!("{}/{OPERATOR_TID}@{OPERATOR_AUDIENCE}", provider_name(DevProvider::Entra))
+    format!(
+        "{}/{OPERATOR_TID}@{OPERATOR_AUDIENCE}",
+        provider_name(DevProvider::Entra)
+    )
 }
 
 /// The providers file for a dev identity provider on the default port moved by `offset`.
@@ -157,9 +172,13 @@ pub fn providers_file(offset: u16) -> String {
 #[must_use]
 pub fn providers_file_at(idp: &str) -> String {
     let mut applications = String::new();
-    let tenants = TENANTS.iter().map(|tenant| (external_id(tenant.id, DevProvider::CloudflareAccess), "tenant"));
+    let tenants = TENANTS
+        .iter()
+        .map(|tenant| (external_id(tenant.id, DevProvider::CloudflareAccess), "tenant"));
     for (aud, role) in tenants.chain([(PERIMETER_AUD.to_owned(), "perimeter")]) {
-        applications.push_str(&format!("\n[[provider.application]]\naud = \"{aud}\"\nuse = \"{role}\"\n"));
+        applications.push_str(&format!(
+            "\n[[provider.application]]\naud = \"{aud}\"\nuse = \"{role}\"\n"
+        ));
     }
     format!(
         r#"# Identity providers of the dev stack: all three are played by alphaswarm-dev idp.
@@ -203,7 +222,9 @@ pub(crate) fn hex_id(words: &[&str]) -> String {
 
 fn digest(words: &[&str]) -> Vec<u8> {
     let joined = words.join("\u{0}");
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, joined.as_bytes()).as_ref().to_vec()
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, joined.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -218,14 +239,21 @@ mod tests {
     fn external_ids_have_their_providers_form_and_never_collide() {
         let mut seen = std::collections::BTreeSet::new();
         for tenant in ["acme", "globex", "initech", "umbrella", OPERATOR, "stranger"] {
-            for provider in [DevProvider::Entra, DevProvider::Auth0, DevProvider::CloudflareAccess] {
+            for provider in [
+                DevProvider::Entra,
+                DevProvider::Auth0,
+                DevProvider::CloudflareAccess,
+            ] {
                 let id = external_id(tenant, provider);
                 assert_eq!(id, external_id(tenant, provider));
                 match provider {
                     DevProvider::Entra => assert!(uuid::Uuid::parse_str(&id).is_ok(), "{id}"),
                     DevProvider::Auth0 => assert!(id.len() == 20 && id.starts_with("org_"), "{id}"),
                     DevProvider::CloudflareAccess => {
-                        assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+                        assert!(
+                            id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+                            "{id}"
+                        );
                     }
                 }
                 assert!(seen.insert(id));

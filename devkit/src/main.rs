@@ -6,7 +6,11 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
-#[command(name = "alphaswarm-dev", version, about = "The dev stack's own programs: never in production")]
+#[command(
+    name = "alphaswarm-dev",
+    version,
+    about = "The dev stack's own programs: never in production"
+)]
 struct Cli {
     /// What to log, as a tracing filter (`info`, `devkit=debug`, …); lines go to stderr.
     #[arg(long, global = true, env = "ALPHASWARM_LOG", default_value = "warn")]
@@ -33,7 +37,10 @@ async fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let outcome = match cli.program {
         Program::Idp(args) => devkit::idp::run(args).await,
         Program::Cell(args) => devkit::cell::run(args).await,

@@ -32,9 +32,9 @@ impl Listening {
         if !address.ip().is_loopback() {
             bail!("{address} is not a loopback address: dev programs listen on 127.0.0.1 or [::1] only");
         }
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}: is another dev stack running? try another port"))?;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: is another dev stack running? try another port")
+        })?;
         let address = listener.local_addr().context("the listener has no address")?;
         Ok(Self { listener, address })
     }
@@ -50,7 +50,11 @@ impl Listening {
     pub fn serve(self, router: Router) -> Server {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(accept(self.listener, router, stopped));
-        Server { address: self.address, stop, task }
+        Server {
+            address: self.address,
+            stop,
+            task,
+        }
     }
 }
 
@@ -127,7 +131,11 @@ async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Recei
     // Small answers must not wait for the peer's acknowledgement.
     let _ = stream.set_nodelay(true);
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http2().enable_connect_protocol().max_header_list_size(MAX_HEADER_LIST).max_concurrent_streams(1024);
+    builder
+        .http2()
+        .enable_connect_protocol()
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_concurrent_streams(1024);
     let service = TowerToHyperService::new(router);
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(served);

@@ -19,7 +19,10 @@ pub(super) fn to(cell: &CellId, parts: &Parts) -> DemoCellAnswer {
         tenant: first(&parts.headers, header::TENANT),
         principal: first(&parts.headers, header::PRINCIPAL),
         method: parts.method.to_string(),
-        path: parts.uri.path_and_query().map_or_else(|| parts.uri.to_string(), ToString::to_string),
+        path: parts
+            .uri
+            .path_and_query()
+            .map_or_else(|| parts.uri.to_string(), ToString::to_string),
         headers,
         trailers: BTreeMap::new(),
     }
@@ -37,5 +40,7 @@ pub(super) fn values(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
 
 /// The first value of a header, as an application would read it.
 pub(super) fn first(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    headers
+        .get(name)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 /// `GET /stats`: counts since the start or the last `POST /stats/reset`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Requests that reached the cell, those that a fence refused included; Envoy's health checks are not.
+    /// Requests that reached the cell, refused ones included; Envoy's health checks are not.
     pub requests: u64,
     /// Requests, streams and WebSockets that are open now; a reset leaves them.
     pub open: u64,
-    /// Requests that a fence refused.
+    /// Requests that were refused: by a fence, or (with `--jwks`) for their assertion.
     pub refused: u64,
     /// Envoy's own health checks (`GET /healthz` of `Envoy/HC`).
     pub health_checks: u64,
@@ -58,6 +58,6 @@ pub struct Seen {
     pub method: String,
     /// The path without its query: a query may hold a credential that somebody put there wrongly.
     pub path: String,
-    /// False where a fence refused it.
+    /// False where it was refused.
     pub served: bool,
 }

@@ -17,7 +17,9 @@ pub struct Client {
 impl Client {
     /// `runtime` is the runtime's base URL without a slash at the end.
     pub fn new(runtime: &str) -> anyhow::Result<Self> {
-        Ok(Self { caller: Caller::new(runtime, Duration::from_secs(5))? })
+        Ok(Self {
+            caller: Caller::new(runtime, Duration::from_secs(5))?,
+        })
     }
 
     /// Counters.
@@ -37,7 +39,15 @@ impl Client {
 
     /// Refuses a tenant's requests of `epoch` and older, or lifts the fence with `None`.
     pub async fn fence(&self, tenant: &TenantId, epoch: Option<u64>) -> anyhow::Result<FenceReport> {
-        self.caller.post("/fence", &Fence { tenant: tenant.clone(), epoch }).await
+        self.caller
+            .post(
+                "/fence",
+                &Fence {
+                    tenant: tenant.clone(),
+                    epoch,
+                },
+            )
+            .await
     }
 
     /// The fence as it is.

@@ -1,7 +1,7 @@
 //! A demo cell: where requests land in the dev stack. It answers with what it received, so that a test can see it.
 //!
 //! 1. [`Args`] give its id, its two addresses, and where the routers' assertion keys are.
-//! 2. [`assertion`] reads the placement epoch that a request was routed under.
+//! 2. [`assertion`] gives the placement epoch that a request was routed under, verified if the cell was told how.
 //! 3. [`occupancy`] admits the request or meets it with the tenant's fence, and counts it until its last byte.
 //! 4. [`routes`] answer: plainly, slowly, streamed, over a WebSocket, or leaking headers that Envoy must clean.
 //! 5. [`runtime`], on a second port, is what moves and tests ask: fences and counters.
@@ -32,6 +32,7 @@ mod client;
 pub use api::{EpochStats, Seen, Stats, TenantStats};
 pub use client::Client;
 
+use assertion::{Trust, Verifier};
 use occupancy::Occupancy;
 
 /// What `alphaswarm-dev cell` is told.
@@ -46,6 +47,10 @@ pub struct Args {
     /// Where the cell's runtime is asked (fences, counters); loopback only.
     #[arg(long, default_value = "127.0.0.1:8201")]
     pub runtime: SocketAddr,
+    /// Where the routers' assertion keys are (a JWK set): the cell then refuses every request without a good
+    /// assertion, or with other identity headers than it says. Without this the cell believes what it receives.
+    #[arg(long)]
+    pub jwks: Option<String>,
 }
 
 /// A cell that runs in this process; dropping it cuts every connection.
@@ -73,8 +78,16 @@ pub async fn start(args: Args) -> anyhow::Result<Running> {
     let runtime = Listening::bind(args.runtime).await?;
     let occupancy = Arc::new(Occupancy::default());
     let (alive, living) = watch::channel(());
-    let requests = routes::routes(args.id, Arc::clone(&occupancy), living);
-    Ok(Running { cell: cell.serve(requests), runtime: runtime.serve(runtime::routes(occupancy)), alive })
+    let trust = match args.jwks {
+        Some(url) => Trust::Verified(Verifier::start(url)?),
+        None => Trust::AsReceived,
+    };
+    let requests = routes::routes(args.id, trust, Arc::clone(&occupancy), living);
+    Ok(Running {
+        cell: cell.serve(requests),
+        runtime: runtime.serve(runtime::routes(occupancy)),
+        alive,
+    })
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -86,7 +99,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     running.stop().await;
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -16,11 +16,12 @@ const MAX_SEEN: usize = 1000;
 /// Epochs that are remembered for each tenant.
 const MAX_EPOCHS: usize = 16;
 
-/// What a request says of itself.
+/// What is known of a request before it is let in.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) tenant: Option<String>,
-    pub(super) epoch: Option<u64>,
+    /// The placement epoch, if one could be read; the code to refuse with, if the cell does not believe the request.
+    pub(super) epoch: Result<Option<u64>, Code>,
     pub(super) method: String,
     pub(super) path: String,
 }
@@ -53,13 +54,20 @@ impl Occupancy {
     /// that can be read.
     pub(super) fn admit(self: &Arc<Self>, arrival: Arrival) -> Result<Admitted, Code> {
         let now = now_us();
-        let Arrival { tenant, epoch, method, path } = arrival;
+        let Arrival {
+            tenant,
+            epoch,
+            method,
+            path,
+        } = arrival;
         let mut state = self.lock();
         state.requests += 1;
-        let outcome = match &tenant {
-            Some(tenant) => state.admit_tenant(tenant, epoch, now),
-            None => Ok(()),
+        let outcome = match (&tenant, epoch) {
+            (_, Err(code)) => Err(code),
+            (Some(tenant), Ok(epoch)) => state.admit_tenant(tenant, epoch, now),
+            (None, Ok(_)) => Ok(()),
         };
+        let epoch = epoch.ok().flatten();
         match outcome {
             Ok(()) => state.open += 1,
             Err(_) => state.refused += 1,
@@ -68,9 +76,20 @@ impl Occupancy {
             state.seen.pop_front();
         }
         let served = outcome.is_ok();
-        state.seen.push_back(Seen { at_us: now, tenant: tenant.clone(), epoch, method, path, served });
+        state.seen.push_back(Seen {
+            at_us: now,
+            tenant: tenant.clone(),
+            epoch,
+            method,
+            path,
+            served,
+        });
         drop(state);
-        outcome.map(|()| Admitted { occupancy: Arc::clone(self), tenant, epoch })
+        outcome.map(|()| Admitted {
+            occupancy: Arc::clone(self),
+            tenant,
+            epoch,
+        })
     }
 
     /// Counts a probe of Envoy's, which is nobody's request.
@@ -100,7 +119,11 @@ impl Occupancy {
             open: state.open,
             refused: state.refused,
             health_checks: state.health_checks,
-            by_tenant: state.tenants.iter().map(|(tenant, stats)| (tenant.clone(), stats.clone())).collect(),
+            by_tenant: state
+                .tenants
+                .iter()
+                .map(|(tenant, stats)| (tenant.clone(), stats.clone()))
+                .collect(),
         }
     }
 
@@ -114,7 +137,11 @@ impl Occupancy {
         (state.requests, state.refused, state.health_checks) = (0, 0, 0);
         state.seen.clear();
         state.tenants.retain(|_, stats| {
-            *stats = TenantStats { open: stats.open, fenced: stats.fenced, ..TenantStats::default() };
+            *stats = TenantStats {
+                open: stats.open,
+                fenced: stats.fenced,
+                ..TenantStats::default()
+            };
             stats.open > 0 || stats.fenced.is_some()
         });
     }
@@ -136,7 +163,10 @@ impl State {
         stats.requests += 1;
         stats.open += 1;
         if let Some(epoch) = epoch {
-            let span = stats.epochs.entry(epoch).or_insert(EpochStats { first_us: now, ..EpochStats::default() });
+            let span = stats.epochs.entry(epoch).or_insert(EpochStats {
+                first_us: now,
+                ..EpochStats::default()
+            });
             span.requests += 1;
             span.last_us = span.last_us.max(now);
             if stats.epochs.len() > MAX_EPOCHS {
@@ -149,7 +179,8 @@ impl State {
     /// The tenant's entry. A cell that is full of open or fenced tenants refuses: to forget a fence would be worse.
     fn tenant(&mut self, tenant: &str) -> Result<&mut TenantStats, Code> {
         if self.tenants.len() >= MAX_TENANTS && !self.tenants.contains_key(tenant) {
-            self.tenants.retain(|_, stats| stats.open > 0 || stats.fenced.is_some());
+            self.tenants
+                .retain(|_, stats| stats.open > 0 || stats.fenced.is_some());
             if self.tenants.len() >= MAX_TENANTS {
                 return Err(Code::Overloaded);
             }
@@ -171,7 +202,13 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.occupancy.lock();
         state.open = state.open.saturating_sub(1);
-        let Some(stats) = self.tenant.as_deref().and_then(|tenant| state.tenants.get_mut(tenant)) else { return };
+        let Some(stats) = self
+            .tenant
+            .as_deref()
+            .and_then(|tenant| state.tenants.get_mut(tenant))
+        else {
+            return;
+        };
         stats.open = stats.open.saturating_sub(1);
         if let Some(span) = self.epoch.and_then(|epoch| stats.epochs.get_mut(&epoch)) {
             span.last_us = span.last_us.max(now_us());

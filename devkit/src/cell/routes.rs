@@ -23,8 +23,9 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::answer;
+use super::assertion::Trust;
 use super::occupancy::{Admitted, Arrival, Occupancy};
-use super::{answer, assertion};
 
 /// The subprotocol that WebSocket clients may offer.
 const SUBPROTOCOL: &str = "alphaswarm.v1";
@@ -38,12 +39,23 @@ const MAX_DURATION: Duration = Duration::from_hours(1);
 #[derive(Clone)]
 struct Cell {
     id: CellId,
+    trust: Trust,
     occupancy: Arc<Occupancy>,
     living: watch::Receiver<()>,
 }
 
-pub(super) fn routes(id: CellId, occupancy: Arc<Occupancy>, living: watch::Receiver<()>) -> Router {
-    let cell = Cell { id, occupancy, living };
+pub(super) fn routes(
+    id: CellId,
+    trust: Trust,
+    occupancy: Arc<Occupancy>,
+    living: watch::Receiver<()>,
+) -> Router {
+    let cell = Cell {
+        id,
+        trust,
+        occupancy,
+        living,
+    };
     Router::new()
         .route("/ws/echo", any(websocket))
         .route("/stream", any(streamed))
@@ -64,9 +76,10 @@ async fn enter(State(cell): State<Cell>, mut request: Request, next: Next) -> Re
         cell.occupancy.health_check();
         return StatusCode::OK.into_response();
     }
+    let epoch = cell.trust.epoch(request.headers(), &cell.id).await;
     let arrival = Arrival {
         tenant: answer::first(request.headers(), contract::header::TENANT),
-        epoch: assertion::unverified_epoch(request.headers()),
+        epoch,
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
     };
@@ -74,7 +87,9 @@ async fn enter(State(cell): State<Cell>, mut request: Request, next: Next) -> Re
         Ok(admitted) => {
             let admitted = Arc::new(admitted);
             request.extensions_mut().insert(Arc::clone(&admitted));
-            next.run(request).await.map(|body| open_until_sent(body, admitted))
+            next.run(request)
+                .await
+                .map(|body| open_until_sent(body, admitted))
         }
         Err(code) => refused(code, request.headers()),
     };
@@ -107,7 +122,9 @@ fn refused(code: Code, headers: &HeaderMap) -> Response {
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let mut response = (status, Json(Envelope::<()>::refused(code, &request_id))).into_response();
     if let Some(seconds) = code.retry_after_seconds() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -134,7 +151,10 @@ async fn plain(State(cell): State<Cell>, request: Request) -> Json<DemoCellAnswe
 }
 
 async fn status(State(cell): State<Cell>, Path(code): Path<u16>, request: Request) -> Response {
-    match StatusCode::from_u16(code).ok().filter(|code| code.as_u16() >= 200) {
+    match StatusCode::from_u16(code)
+        .ok()
+        .filter(|code| code.as_u16() >= 200)
+    {
         Some(code) => (code, Json(received(&cell, request).await)).into_response(),
         None => refused(Code::BadRequest, request.headers()),
     }
@@ -157,7 +177,9 @@ async fn echo(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut response = Response::new(body);
     if let Some(media_type) = parts.headers.get(header::CONTENT_TYPE) {
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type.clone());
     }
     response
 }
@@ -185,7 +207,9 @@ async fn leak_trailers(State(cell): State<Cell>, request: Request) -> Response {
     let frames = [Frame::data(Bytes::from(text)), Frame::trailers(trailers)];
     let body = http_body_util::StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)));
     let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(declared) = declared {
         response.headers_mut().insert(header::TRAILER, declared);
     }
@@ -203,7 +227,10 @@ struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { seconds: 60, interval_ms: 500 }
+        Self {
+            seconds: 60,
+            interval_ms: 500,
+        }
     }
 }
 
@@ -229,7 +256,9 @@ fn pieces(answer: &DemoCellAnswer, pace: &Pace) -> impl Stream<Item = serde_json
         tokio::time::sleep(interval).await;
         Some((serde_json::json!({ "piece": sent + 1, "of": count }), sent + 1))
     });
-    stream::iter([first]).chain(numbers).chain(stream::iter([serde_json::json!({ "done": true })]))
+    stream::iter([first])
+        .chain(numbers)
+        .chain(stream::iter([serde_json::json!({ "done": true })]))
 }
 
 /// JSON lines in a chunked answer.
@@ -243,7 +272,10 @@ async fn streamed(State(cell): State<Cell>, Query(pace): Query<Pace>, request: R
 async fn events(State(cell): State<Cell>, Query(pace): Query<Pace>, request: Request) -> Response {
     let events = pieces(&received(&cell, request).await, &pace);
     let body = Body::from_stream(events.map(|event| Ok::<_, Infallible>(format!("data: {event}\n\n"))));
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     (headers, body).into_response()
 }
 
@@ -256,18 +288,23 @@ async fn websocket(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(upgrade) = upgrade else {
-        return plain(State(cell), Request::from_parts(parts, body)).await.into_response();
+        return plain(State(cell), Request::from_parts(parts, body))
+            .await
+            .into_response();
     };
     let admitted = parts.extensions.get::<Arc<Admitted>>().cloned();
     let greeting = greeting(&cell, &parts);
-    upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_MESSAGE).on_upgrade(move |socket| async move {
-        let mut living = cell.living.clone();
-        tokio::select! {
-            () = conversation(socket, greeting) => {}
-            _ = living.changed() => {}
-        }
-        drop(admitted);
-    })
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(MAX_MESSAGE)
+        .on_upgrade(move |socket| async move {
+            let mut living = cell.living.clone();
+            tokio::select! {
+                () = conversation(socket, greeting) => {}
+                _ = living.changed() => {}
+            }
+            drop(admitted);
+        })
 }
 
 fn greeting(cell: &Cell, parts: &Parts) -> String {

@@ -22,9 +22,20 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with_keys(None).await
+    }
+
+    async fn with_keys(jwks: Option<String>) -> Self {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let id = CellId::parse("cell-test").unwrap();
-        let running = start(Args { id, listen: anywhere, runtime: anywhere }).await.unwrap();
+        let running = start(Args {
+            id,
+            listen: anywhere,
+            runtime: anywhere,
+            jwks,
+        })
+        .await
+        .unwrap();
         let client = Client::new(&running.runtime.url()).unwrap();
         Self { running, client }
     }
@@ -40,8 +51,15 @@ impl World {
     /// A request as the router would let it pass.
     async fn of(&self, tenant: &str, epoch: u64, path: &str) -> reqwest::Response {
         let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"epoch":{epoch}}}"#));
-        let request = self.http().get(self.url(path)).header("x-alphaswarm-tenant", tenant);
-        request.header("x-alphaswarm-assertion", format!("e30.{claims}.c2ln")).send().await.unwrap()
+        let request = self
+            .http()
+            .get(self.url(path))
+            .header("x-alphaswarm-tenant", tenant);
+        request
+            .header("x-alphaswarm-assertion", format!("e30.{claims}.c2ln"))
+            .send()
+            .await
+            .unwrap()
     }
 
     /// Bytes in, everything out until the cell closes.
@@ -49,7 +67,10 @@ impl World {
         let mut stream = TcpStream::connect(self.running.cell.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -87,9 +108,15 @@ async fn the_answer_is_what_arrived() {
             )
             .await,
     );
-    assert_eq!((answer.cell.as_str(), answer.method.as_str()), ("cell-test", "PATCH"));
+    assert_eq!(
+        (answer.cell.as_str(), answer.method.as_str()),
+        ("cell-test", "PATCH")
+    );
     assert_eq!(answer.path, "/a//b/../c?q=%20");
-    assert_eq!((answer.tenant.as_deref(), answer.principal.as_deref()), (Some("acme"), Some("entra:p")));
+    assert_eq!(
+        (answer.tenant.as_deref(), answer.principal.as_deref()),
+        (Some("acme"), Some("entra:p"))
+    );
     assert_eq!(answer.headers["x-many"], ["1", "2"]);
     assert_eq!(answer.headers["x_odd"], [""]);
     assert_eq!(answer.headers["host"], ["acme.test"]);
@@ -114,7 +141,11 @@ async fn trailers_are_reported_apart() {
 #[tokio::test]
 async fn http2_without_tls_is_understood() {
     let world = World::start().await;
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
     let response = client.post(world.url("/h2")).body("hello").send().await.unwrap();
     assert_eq!(response.version(), reqwest::Version::HTTP_2);
     let answer: DemoCellAnswer = response.json().await.unwrap();
@@ -132,7 +163,12 @@ async fn special_paths_do_what_they_say() {
     assert_eq!(get("/status/101").await.status(), 400);
     assert_eq!(get("/status/x").await.status(), 400);
 
-    let body = http.put(world.url("/echo")).body("over there").send().await.unwrap();
+    let body = http
+        .put(world.url("/echo"))
+        .body("over there")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(body.text().await.unwrap(), "over there");
 
     let started = Instant::now();
@@ -143,15 +179,28 @@ async fn special_paths_do_what_they_say() {
     assert_eq!(leak.headers()["x-alphaswarm-cell"], "leaked");
     assert_eq!(leak.headers()["x-demo-cell"], "cell-test");
 
-    let lines = get("/stream?seconds=1&interval_ms=250").await.text().await.unwrap();
+    let lines = get("/stream?seconds=1&interval_ms=250")
+        .await
+        .text()
+        .await
+        .unwrap();
     let lines: Vec<_> = lines.lines().collect();
     assert_eq!(lines.len(), 6, "{lines:?}");
     assert!(serde_json::from_str::<DemoCellAnswer>(lines[0]).is_ok());
-    assert_eq!((lines[4], lines[5]), (r#"{"of":4,"piece":4}"#, r#"{"done":true}"#));
+    assert_eq!(
+        (lines[4], lines[5]),
+        (r#"{"of":4,"piece":4}"#, r#"{"done":true}"#)
+    );
 
     let events = get("/sse?seconds=1&interval_ms=500").await;
     assert_eq!(events.headers()["content-type"], "text/event-stream");
-    assert!(events.text().await.unwrap().ends_with("data: {\"done\":true}\n\n"));
+    assert!(
+        events
+            .text()
+            .await
+            .unwrap()
+            .ends_with("data: {\"done\":true}\n\n")
+    );
 }
 
 #[tokio::test]
@@ -161,7 +210,10 @@ async fn leaked_trailers_are_sent() {
         .raw("GET /leak/trailers HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nconnection: close, TE\r\n\r\n")
         .await;
     let (_, after) = answer.rsplit_once("\r\n0\r\n").expect("a chunked answer");
-    assert!(after.contains("x-alphaswarm-cell: leaked") && after.contains("x-demo-trailer: sent"), "{answer}");
+    assert!(
+        after.contains("x-alphaswarm-cell: leaked") && after.contains("x-demo-trailer: sent"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -169,13 +221,20 @@ async fn a_websocket_says_what_its_handshake_carried_then_echoes() {
     let world = World::start().await;
     let url = format!("ws://{}/ws/echo?a=1", world.running.cell.address());
     let mut request = url.into_client_request().unwrap();
-    request.headers_mut().insert("x-alphaswarm-tenant", "acme".parse().unwrap());
-    request.headers_mut().insert("sec-websocket-protocol", "other, alphaswarm.v1".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-alphaswarm-tenant", "acme".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", "other, alphaswarm.v1".parse().unwrap());
     let (mut socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "alphaswarm.v1");
     let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
     let answer: DemoCellAnswer = serde_json::from_str(&first).unwrap();
-    assert_eq!((answer.path.as_str(), answer.tenant.as_deref()), ("/ws/echo?a=1", Some("acme")));
+    assert_eq!(
+        (answer.path.as_str(), answer.tenant.as_deref()),
+        ("/ws/echo?a=1", Some("acme"))
+    );
     assert_eq!(answer.headers["sec-websocket-protocol"], ["other, alphaswarm.v1"]);
 
     for message in [Message::text("one"), Message::binary(vec![0, 255])] {
@@ -183,7 +242,11 @@ async fn a_websocket_says_what_its_handshake_carried_then_echoes() {
         assert_eq!(socket.next().await.unwrap().unwrap(), message);
     }
     let stats = world.client.stats().await.unwrap();
-    assert_eq!((stats.open, stats.by_tenant["acme"].open), (1, 1), "a WebSocket is open until it ends");
+    assert_eq!(
+        (stats.open, stats.by_tenant["acme"].open),
+        (1, 1),
+        "a WebSocket is open until it ends"
+    );
     socket.close(None).await.unwrap();
     world.open_becomes(0).await;
 
@@ -195,8 +258,21 @@ async fn a_websocket_says_what_its_handshake_carried_then_echoes() {
 async fn counters_count_requests_streams_and_tenants() {
     let world = World::start().await;
     let stream = world.of("acme", 3, "/stream?seconds=60&interval_ms=20").await;
-    world.of("acme", 3, "/secret?token=abc").await.bytes().await.unwrap();
-    world.http().get(world.url("/anonymous")).send().await.unwrap().bytes().await.unwrap();
+    world
+        .of("acme", 3, "/secret?token=abc")
+        .await
+        .bytes()
+        .await
+        .unwrap();
+    world
+        .http()
+        .get(world.url("/anonymous"))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     world.open_becomes(1).await;
 
     let stats = world.client.stats().await.unwrap();
@@ -208,11 +284,18 @@ async fn counters_count_requests_streams_and_tenants() {
     let seen = world.client.requests().await.unwrap();
     let paths: Vec<_> = seen.iter().map(|seen| seen.path.as_str()).collect();
     assert_eq!(paths, ["/stream", "/secret", "/anonymous"], "without queries");
-    assert_eq!((seen[1].tenant.as_deref(), seen[1].epoch, seen[2].epoch), (Some("acme"), Some(3), None));
+    assert_eq!(
+        (seen[1].tenant.as_deref(), seen[1].epoch, seen[2].epoch),
+        (Some("acme"), Some(3), None)
+    );
 
     world.client.reset().await.unwrap();
     let stats = world.client.stats().await.unwrap();
-    assert_eq!((stats.requests, stats.open, stats.by_tenant["acme"].open), (0, 1, 1), "what is open stays");
+    assert_eq!(
+        (stats.requests, stats.open, stats.by_tenant["acme"].open),
+        (0, 1, 1),
+        "what is open stays"
+    );
     drop(stream);
     world.open_becomes(0).await;
     assert!(world.client.requests().await.unwrap().is_empty());
@@ -221,7 +304,10 @@ async fn counters_count_requests_streams_and_tenants() {
 #[tokio::test]
 async fn envoys_health_checks_are_nobodys_requests() {
     let world = World::start().await;
-    let probe = world.http().get(world.url("/healthz")).header("user-agent", "Envoy/HC");
+    let probe = world
+        .http()
+        .get(world.url("/healthz"))
+        .header("user-agent", "Envoy/HC");
     assert_eq!(probe.send().await.unwrap().status(), 200);
     world.http().get(world.url("/healthz")).send().await.unwrap();
     let stats = world.client.stats().await.unwrap();
@@ -233,7 +319,11 @@ async fn a_fence_refuses_its_epoch_and_older_ones_and_only_grows() {
     let world = World::start().await;
     let open = world.of("acme", 4, "/stream?seconds=60&interval_ms=20").await;
     let report = world.client.fence(&acme(), Some(4)).await.unwrap();
-    assert_eq!((report.fenced, report.open), (Some(4), 1), "the move sees what is still open");
+    assert_eq!(
+        (report.fenced, report.open),
+        (Some(4), 1),
+        "the move sees what is still open"
+    );
 
     for epoch in [1, 4] {
         let refused = world.of("acme", epoch, "/x").await;
@@ -242,14 +332,31 @@ async fn a_fence_refuses_its_epoch_and_older_ones_and_only_grows() {
         let envelope: serde_json::Value = refused.json().await.unwrap();
         assert_eq!(envelope["error"]["code"], "tenant_moving");
     }
-    let unplaced = world.http().get(world.url("/x")).header("x-alphaswarm-tenant", "acme").send().await.unwrap();
-    assert_eq!(unplaced.status(), 503, "no readable epoch is no way round a fence");
+    let unplaced = world
+        .http()
+        .get(world.url("/x"))
+        .header("x-alphaswarm-tenant", "acme")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        unplaced.status(),
+        503,
+        "no readable epoch is no way round a fence"
+    );
     assert_eq!(world.of("acme", 5, "/x").await.status(), 200);
     assert_eq!(world.of("globex", 4, "/x").await.status(), 200, "others go on");
 
-    assert_eq!(world.client.fence(&acme(), Some(2)).await.unwrap().fenced, Some(4));
+    assert_eq!(
+        world.client.fence(&acme(), Some(2)).await.unwrap().fenced,
+        Some(4)
+    );
     world.client.reset().await.unwrap();
-    assert_eq!(world.client.fenced(&acme()).await.unwrap().fenced, Some(4), "a reset lifts nothing");
+    assert_eq!(
+        world.client.fenced(&acme()).await.unwrap().fenced,
+        Some(4),
+        "a reset lifts nothing"
+    );
     drop(open);
     world.open_becomes(0).await;
     assert_eq!(world.client.fenced(&acme()).await.unwrap().open, 0);
@@ -267,7 +374,124 @@ async fn a_stop_ends_streams_and_websockets_in_time() {
     let stream = world.of("acme", 1, "/stream?seconds=600&interval_ms=20").await;
     let started = Instant::now();
     world.running.stop().await;
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(stream.bytes().await.is_err(), "cut, not ended");
     assert!(!matches!(socket.next().await, Some(Ok(Message::Text(_)))));
+}
+
+/// A router's key set over HTTP, with a document that can be exchanged.
+async fn key_server(document: Arc<std::sync::Mutex<String>>) -> Server {
+    let serve = move || std::future::ready(document.lock().unwrap().clone());
+    let router = axum::Router::new().route("/jwks", axum::routing::get(serve));
+    Listening::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .await
+        .unwrap()
+        .serve(router)
+}
+
+#[tokio::test]
+async fn with_keys_only_a_routers_word_counts() {
+    use contract::assertion::AssertionClaims;
+    use contract::{Principal, ProviderId};
+    let (first, second) = (
+        identity::Minter::generate("router-1").unwrap(),
+        identity::Minter::generate("router-2").unwrap(),
+    );
+    let set = |minter: &identity::Minter| serde_json::json!({ "keys": [minter.public_jwk()] }).to_string();
+    let document = Arc::new(std::sync::Mutex::new(set(&first)));
+    let keys = key_server(Arc::clone(&document)).await;
+    let world = World::with_keys(Some(format!("{}/jwks", keys.url()))).await;
+
+    let now = jiff::Timestamp::now().as_second();
+    let good = AssertionClaims {
+        iss: "router-1".into(),
+        aud: CellId::parse("cell-test").unwrap(),
+        sub: Some(Principal::new(&ProviderId::parse("entra").unwrap(), "p")),
+        tenant: Some(acme()),
+        scopes: None,
+        epoch: 3,
+        iat: now,
+        exp: now + 60,
+    };
+    let send = async |assertion: &str, tenant: &str, principal: &str| {
+        let request = world
+            .http()
+            .get(world.url("/x"))
+            .header("x-alphaswarm-assertion", assertion);
+        let request = request
+            .header("x-alphaswarm-cell", "cell-test")
+            .header("x-alphaswarm-tenant", tenant);
+        request
+            .header("x-alphaswarm-principal", principal)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    let token = first.mint(&good);
+    assert_eq!(send(&token, "acme", "entra:p").await, 200);
+    assert_eq!(
+        send(&token, "globex", "entra:p").await,
+        403,
+        "another tenant than the assertion's"
+    );
+    assert_eq!(send(&token, "acme", "entra:q").await, 403, "another principal");
+    let elsewhere = AssertionClaims {
+        aud: CellId::parse("cell-other").unwrap(),
+        ..good.clone()
+    };
+    assert_eq!(
+        send(&first.mint(&elsewhere), "acme", "entra:p").await,
+        403,
+        "for another cell"
+    );
+    let old = AssertionClaims {
+        iat: now - 90,
+        exp: now - 30,
+        ..good.clone()
+    };
+    assert_eq!(send(&first.mint(&old), "acme", "entra:p").await, 403, "expired");
+    assert_eq!(
+        send(&second.mint(&good), "acme", "entra:p").await,
+        403,
+        "a stranger's key"
+    );
+    assert_eq!(
+        world.http().get(world.url("/x")).send().await.unwrap().status(),
+        403,
+        "no assertion at all"
+    );
+
+    *document.lock().unwrap() = set(&second);
+    assert_eq!(
+        send(&second.mint(&good), "acme", "entra:p").await,
+        200,
+        "a new router's key is fetched when named"
+    );
+
+    world.client.fence(&acme(), Some(3)).await.unwrap();
+    assert_eq!(send(&second.mint(&good), "acme", "entra:p").await, 503);
+    let stats = world.client.stats().await.unwrap();
+    assert_eq!(
+        (stats.requests, stats.refused, stats.by_tenant["acme"].requests),
+        (9, 7, 2)
+    );
+}
+
+#[tokio::test]
+async fn without_any_keys_yet_a_verifying_cell_is_not_ready() {
+    let document = Arc::new(std::sync::Mutex::new("no key set".to_owned()));
+    let keys = key_server(Arc::clone(&document)).await;
+    let world = World::with_keys(Some(format!("{}/jwks", keys.url()))).await;
+    let refused = world.of("acme", 1, "/x").await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(
+        refused.json::<serde_json::Value>().await.unwrap()["error"]["code"],
+        "not_ready"
+    );
 }

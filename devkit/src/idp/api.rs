@@ -119,6 +119,10 @@ impl Stats {
     /// Requests whose path ends with `suffix`, such as `/keys` or `/canary`.
     #[must_use]
     pub fn ending(&self, suffix: &str) -> u64 {
-        self.requests.iter().filter(|(path, _)| path.ends_with(suffix)).map(|(_, count)| count).sum()
+        self.requests
+            .iter()
+            .filter(|(path, _)| path.ends_with(suffix))
+            .map(|(_, count)| count)
+            .sum()
     }
 }

@@ -18,7 +18,9 @@ pub struct Client {
 impl Client {
     /// `base` without a slash at the end, as in [`crate::dev::idp_url`].
     pub fn new(base: &str) -> anyhow::Result<Self> {
-        Ok(Self { caller: Caller::new(base, Duration::from_secs(10))? })
+        Ok(Self {
+            caller: Caller::new(base, Duration::from_secs(10))?,
+        })
     }
 
     /// A token.
@@ -43,7 +45,15 @@ impl Client {
 
     /// Breaks what verifiers fetch, or repairs it with [`FaultMode::Ok`].
     pub async fn fault(&self, provider: DevProvider, mode: FaultMode) -> anyhow::Result<Fault> {
-        self.post("/fault", &Fault { provider, mode, document: None }).await
+        self.post(
+            "/fault",
+            &Fault {
+                provider,
+                mode,
+                document: None,
+            },
+        )
+        .await
     }
 
     /// What was asked so far.

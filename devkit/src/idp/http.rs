@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use bytes::Bytes;
 use contract::dev::{DevProvider, MintRequest, Minted};
 use contract::{Code, Envelope};
@@ -37,13 +37,26 @@ struct Desk {
 }
 
 pub(super) fn routes(issuer: Arc<Issuer>) -> Router {
-    let faults = PerProvider { entra: None, auth0: None, access: None };
-    let desk =
-        Desk { issuer, faults: Arc::new(Mutex::new(faults)), stats: Arc::new(Mutex::new(Stats::default())) };
+    let faults = PerProvider {
+        entra: None,
+        auth0: None,
+        access: None,
+    };
+    let desk = Desk {
+        issuer,
+        faults: Arc::new(Mutex::new(faults)),
+        stats: Arc::new(Mutex::new(Stats::default())),
+    };
     Router::new()
         .route("/healthz", get(async || "ok"))
-        .route("/entra/{tid}/v2.0/.well-known/openid-configuration", get(entra_discovery_v2))
-        .route("/entra/{tid}/.well-known/openid-configuration", get(entra_discovery_v1))
+        .route(
+            "/entra/{tid}/v2.0/.well-known/openid-configuration",
+            get(entra_discovery_v2),
+        )
+        .route(
+            "/entra/{tid}/.well-known/openid-configuration",
+            get(entra_discovery_v1),
+        )
         .route("/entra/{tid}/discovery/v2.0/keys", get(entra_keys_v2))
         .route("/entra/{tid}/discovery/keys", get(entra_keys_v1))
         .route("/auth0/.well-known/openid-configuration", get(auth0_discovery))
@@ -80,7 +93,9 @@ async fn entra_discovery_v1(State(desk): State<Desk>, Path(tid): Path<String>) -
 }
 
 fn entra_discovery(desk: &Desk, version: EntraVersion, tid: &str) -> Response {
-    let Some(directory) = Directory::parse(tid) else { return no_directory() };
+    let Some(directory) = Directory::parse(tid) else {
+        return no_directory();
+    };
     let document = metadata::entra_discovery(desk.issuer.base(), version, &directory);
     publish(desk, DevProvider::Entra, Document::Discovery, document)
 }
@@ -94,14 +109,25 @@ async fn entra_keys_v1(State(desk): State<Desk>, Path(tid): Path<String>) -> Res
 }
 
 fn entra_keys(desk: &Desk, version: EntraVersion, tid: &str) -> Response {
-    let Some(directory) = Directory::parse(tid) else { return no_directory() };
-    publish(desk, DevProvider::Entra, Document::Keys, desk.issuer.entra_keys(version, &directory))
+    let Some(directory) = Directory::parse(tid) else {
+        return no_directory();
+    };
+    publish(
+        desk,
+        DevProvider::Entra,
+        Document::Keys,
+        desk.issuer.entra_keys(version, &directory),
+    )
 }
 
 /// Entra's own words for a directory that it does not have.
 fn no_directory() -> Response {
     let text = "AADSTS90002: Tenant not found. Check to make sure you have the correct tenant ID.";
-    (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_tenant", "error_description": text }))).into_response()
+    (
+        StatusCode::BAD_REQUEST,
+        Json(json!({ "error": "invalid_tenant", "error_description": text })),
+    )
+        .into_response()
 }
 
 async fn auth0_discovery(State(desk): State<Desk>) -> Response {
@@ -122,8 +148,17 @@ async fn access_keys(State(desk): State<Desk>) -> Response {
 /// Where a redirect leads. The keys are good, so that only the statistics tell who followed.
 async fn canary(State(desk): State<Desk>) -> Json<Value> {
     let mut all = Vec::new();
-    for provider in [DevProvider::Entra, DevProvider::Auth0, DevProvider::CloudflareAccess] {
-        if let Some(keys) = desk.issuer.key_set(provider).get_mut("keys").and_then(Value::as_array_mut) {
+    for provider in [
+        DevProvider::Entra,
+        DevProvider::Auth0,
+        DevProvider::CloudflareAccess,
+    ] {
+        if let Some(keys) = desk
+            .issuer
+            .key_set(provider)
+            .get_mut("keys")
+            .and_then(Value::as_array_mut)
+        {
             all.append(keys);
         }
     }
@@ -132,8 +167,14 @@ async fn canary(State(desk): State<Desk>) -> Json<Value> {
 
 /// The document, or what the provider's fault makes of it.
 fn publish(desk: &Desk, provider: DevProvider, document: Document, content: Value) -> Response {
-    let fault = *desk.faults.lock().unwrap_or_else(PoisonError::into_inner).get(provider);
-    let mode = fault.filter(|fault| fault.concerns(document)).map_or(FaultMode::Ok, |fault| fault.mode);
+    let fault = *desk
+        .faults
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(provider);
+    let mode = fault
+        .filter(|fault| fault.concerns(document))
+        .map_or(FaultMode::Ok, |fault| fault.mode);
     let json = |content: &Value| (cached_for(provider), Json(content)).into_response();
     match mode {
         FaultMode::Ok => json(&content),
@@ -158,8 +199,14 @@ fn cached_for(provider: DevProvider) -> [(header::HeaderName, &'static str); 1] 
     [(header::CACHE_CONTROL, value)]
 }
 
-fn streamed(chunks: impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(chunks)).into_response()
+fn streamed(
+    chunks: impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from_stream(chunks),
+    )
+        .into_response()
 }
 
 fn trickle(text: String) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
@@ -192,7 +239,10 @@ async fn sign(State(desk): State<Desk>, Json(request): Json<SignRequest>) -> Res
         DevProvider::CloudflareAccess => contract::header::ACCESS_ASSERTION,
         DevProvider::Entra | DevProvider::Auth0 => contract::header::AUTHORIZATION,
     };
-    Ok(Json(Minted { token: desk.issuer.sign(&request)?, header: header.to_owned() }))
+    Ok(Json(Minted {
+        token: desk.issuer.sign(&request)?,
+        header: header.to_owned(),
+    }))
 }
 
 async fn rotate(State(desk): State<Desk>, Json(request): Json<Rotate>) -> Result<Json<Rotated>, Refused> {
@@ -205,7 +255,11 @@ async fn rotate(State(desk): State<Desk>, Json(request): Json<Rotate>) -> Result
 }
 
 async fn fault(State(desk): State<Desk>, Json(request): Json<Fault>) -> Json<Fault> {
-    *desk.faults.lock().unwrap_or_else(PoisonError::into_inner).get_mut(request.provider) = Some(request);
+    *desk
+        .faults
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_mut(request.provider) = Some(request);
     Json(request)
 }
 
@@ -214,7 +268,11 @@ async fn stats(State(desk): State<Desk>) -> Json<Stats> {
 }
 
 async fn reset(State(desk): State<Desk>) -> StatusCode {
-    desk.stats.lock().unwrap_or_else(PoisonError::into_inner).requests.clear();
+    desk.stats
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .requests
+        .clear();
     StatusCode::NO_CONTENT
 }
 
@@ -232,7 +290,11 @@ impl IntoResponse for Refused {
             MintError::Request(_) => StatusCode::BAD_REQUEST,
             MintError::Sign(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let code = if status.is_client_error() { Code::BadRequest.as_str() } else { "internal" };
+        let code = if status.is_client_error() {
+            Code::BadRequest.as_str()
+        } else {
+            "internal"
+        };
         (status, Json(Envelope::<()>::error(code, self.0.to_string(), ""))).into_response()
     }
 }

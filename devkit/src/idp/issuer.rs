@@ -60,7 +60,11 @@ impl Issuer {
         if let (Some(file), true) = (&file, generated) {
             store::save(file, &keys)?;
         }
-        Ok(Self { base: base.to_owned(), keys: RwLock::new(keys), file })
+        Ok(Self {
+            base: base.to_owned(),
+            keys: RwLock::new(keys),
+            file,
+        })
     }
 
     /// The base URL of all issuers, without a slash at the end.
@@ -71,7 +75,9 @@ impl Issuer {
 
     /// A token as the provider would issue it, with the request's overrides.
     pub fn mint(&self, request: &MintRequest) -> Result<Minted, MintError> {
-        let provider = request.provider.unwrap_or_else(|| dev::provider_of(&request.tenant));
+        let provider = request
+            .provider
+            .unwrap_or_else(|| dev::provider_of(&request.tenant));
         let asked = request.header.get("kid").and_then(Value::as_str);
         let key = self.key(provider, asked);
         let now = jiff::Timestamp::now().as_second();
@@ -88,7 +94,10 @@ impl Issuer {
             DevProvider::CloudflareAccess => header::ACCESS_ASSERTION,
             DevProvider::Entra | DevProvider::Auth0 => header::AUTHORIZATION,
         };
-        Ok(Minted { token, header: header.to_owned() })
+        Ok(Minted {
+            token,
+            header: header.to_owned(),
+        })
     }
 
     /// A token of exactly these bytes.
@@ -134,11 +143,18 @@ impl Issuer {
     fn key(&self, provider: DevProvider, kid: Option<&str>) -> Arc<SigningKey> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let ring = keys.get(provider);
-        Arc::clone(kid.and_then(|kid| ring.find(kid)).unwrap_or_else(|| ring.current()))
+        Arc::clone(
+            kid.and_then(|kid| ring.find(kid))
+                .unwrap_or_else(|| ring.current()),
+        )
     }
 
     fn ring(&self, provider: DevProvider) -> Ring {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(provider).clone()
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(provider)
+            .clone()
     }
 }
 

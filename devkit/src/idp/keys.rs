@@ -27,7 +27,8 @@ pub(super) struct SigningKey {
 impl SigningKey {
     /// A fresh RSA-2048 key with a self-signed certificate. Takes about 100 ms of CPU.
     pub(super) fn generate(provider: DevProvider) -> anyhow::Result<Self> {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("cannot generate an RSA key"))?;
+        let pair =
+            RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("cannot generate an RSA key"))?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| anyhow!("cannot encode an RSA key"))?;
         let certificate = self_signed(pkcs8.as_ref())?;
         Self::new(provider, pkcs8.as_ref().to_vec(), certificate)
@@ -35,7 +36,8 @@ impl SigningKey {
 
     /// A key as it was stored. Its id follows from its certificate.
     pub(super) fn new(provider: DevProvider, pkcs8: Vec<u8>, certificate: Vec<u8>) -> anyhow::Result<Self> {
-        let pair = RsaKeyPair::from_pkcs8(&pkcs8).map_err(|reason| anyhow!("not a usable RSA key: {reason}"))?;
+        let pair =
+            RsaKeyPair::from_pkcs8(&pkcs8).map_err(|reason| anyhow!("not a usable RSA key: {reason}"))?;
         let (modulus, exponent) = components(pair.public_key().as_ref()).context("not an RSA public key")?;
         let (modulus, exponent) = (URL_SAFE_NO_PAD.encode(modulus), URL_SAFE_NO_PAD.encode(exponent));
         let x5t = URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate));
@@ -46,13 +48,24 @@ impl SigningKey {
             DevProvider::Auth0 => URL_SAFE_NO_PAD.encode(thumbprint).chars().take(21).collect(),
             DevProvider::CloudflareAccess => hex(thumbprint.as_ref()),
         };
-        Ok(Self { kid, pair, pkcs8, certificate, modulus, exponent, x5t })
+        Ok(Self {
+            kid,
+            pair,
+            pkcs8,
+            certificate,
+            modulus,
+            exponent,
+            x5t,
+        })
     }
 
     /// The public key as a PEM of type PUBLIC KEY: what an RS→HS attacker takes for an HMAC secret.
     pub(super) fn public_pem(&self) -> anyhow::Result<String> {
-        let spki: PublicKeyX509Der<'_> =
-            self.pair.public_key().as_der().map_err(|_| anyhow!("cannot encode a public key"))?;
+        let spki: PublicKeyX509Der<'_> = self
+            .pair
+            .public_key()
+            .as_der()
+            .map_err(|_| anyhow!("cannot encode a public key"))?;
         Ok(pem("PUBLIC KEY", spki.as_ref()))
     }
 
@@ -97,8 +110,14 @@ impl SigningKey {
 fn self_signed(pkcs8: &[u8]) -> anyhow::Result<Vec<u8>> {
     let pair = rcgen::KeyPair::try_from(pkcs8).context("cannot use the key for a certificate")?;
     let mut params = rcgen::CertificateParams::new(Vec::new()).context("cannot describe a certificate")?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "accounts.alphaswarm.local");
-    Ok(params.self_signed(&pair).context("cannot sign a certificate")?.der().to_vec())
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "accounts.alphaswarm.local");
+    Ok(params
+        .self_signed(&pair)
+        .context("cannot sign a certificate")?
+        .der()
+        .to_vec())
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -129,10 +148,16 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = match length {
         0..=0x7f => (usize::from(length), rest),
         0x81 => rest.split_first().map(|(&low, rest)| (usize::from(low), rest))?,
-        0x82 => rest.split_first_chunk().map(|(&bytes, rest)| (usize::from(u16::from_be_bytes(bytes)), rest))?,
+        0x82 => rest
+            .split_first_chunk()
+            .map(|(&bytes, rest)| (usize::from(u16::from_be_bytes(bytes)), rest))?,
         _ => return None,
     };
-    if first == tag { rest.split_at_checked(length) } else { None }
+    if first == tag {
+        rest.split_at_checked(length)
+    } else {
+        None
+    }
 }
 
 fn trimmed(integer: &[u8]) -> &[u8] {

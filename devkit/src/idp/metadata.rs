@@ -29,9 +29,9 @@ impl Directory {
         match segment {
             "common" | "organizations" => Some(Self::Any(segment.to_owned())),
             "consumers" => Some(Self::One(CONSUMERS_TID.to_owned())),
-            guid if guid.len() == 36 => {
-                uuid::Uuid::parse_str(guid).ok().map(|guid| Self::One(guid.to_string()))
-            }
+            guid if guid.len() == 36 => uuid::Uuid::parse_str(guid)
+                .ok()
+                .map(|guid| Self::One(guid.to_string())),
             _ => None,
         }
     }
@@ -97,7 +97,11 @@ pub(super) fn entra_keys(base: &str, version: EntraVersion, directory: &Director
     let keys: Vec<_> = ring
         .published()
         .map(|key| key.entra_jwk(of_directory.as_deref()))
-        .chain(ring.consumer().filter(|_| multi_tenant).map(|key| key.entra_jwk(of_consumers.as_deref())))
+        .chain(
+            ring.consumer()
+                .filter(|_| multi_tenant)
+                .map(|key| key.entra_jwk(of_consumers.as_deref())),
+        )
         .collect();
     json!({ "keys": keys })
 }
@@ -133,7 +137,9 @@ pub(super) fn access_keys(ring: &Ring) -> Value {
 
 /// A key set in which one sloppy parser or another would stumble, among the good keys of `good`.
 pub(super) fn odd_keys(mut good: Value) -> Value {
-    let Some(keys) = good.get_mut("keys").and_then(Value::as_array_mut) else { return good };
+    let Some(keys) = good.get_mut("keys").and_then(Value::as_array_mut) else {
+        return good;
+    };
     // An RSA-1024 modulus: right in form, too short to be trusted.
     let short = "AQAB".repeat(43);
     let duplicate = keys.first().cloned().map(|mut key| {
@@ -142,8 +148,14 @@ pub(super) fn odd_keys(mut good: Value) -> Value {
         }
         key
     });
-    keys.insert(0, json!({ "kty": "RSA", "use": "sig", "kid": "short", "n": short, "e": "AQAB" }));
-    keys.insert(0, json!({ "kty": "oct", "use": "sig", "alg": "HS256", "kid": "symmetric", "k": "c2VjcmV0" }));
+    keys.insert(
+        0,
+        json!({ "kty": "RSA", "use": "sig", "kid": "short", "n": short, "e": "AQAB" }),
+    );
+    keys.insert(
+        0,
+        json!({ "kty": "oct", "use": "sig", "alg": "HS256", "kid": "symmetric", "k": "c2VjcmV0" }),
+    );
     keys.push(json!({ "kty": "RSA", "use": "enc", "kid": "encryption", "n": "AQAB", "e": "AQAB" }));
     keys.push(json!({ "kty": "RSA", "kid": 7, "n": 7, "e": null }));
     keys.push(json!("not an object"));

@@ -53,7 +53,8 @@ pub async fn start(args: Args) -> anyhow::Result<(Server, Arc<Issuer>)> {
     let listening = Listening::bind(args.listen).await?;
     let base = format!("http://{}", listening.address());
     // Generating seven RSA keys takes about a second of CPU.
-    let issuer = tokio::task::spawn_blocking(move || Issuer::open(&base, args.state_dir.as_deref())).await??;
+    let issuer =
+        tokio::task::spawn_blocking(move || Issuer::open(&base, args.state_dir.as_deref())).await??;
     let issuer = Arc::new(issuer);
     Ok((listening.serve(http::routes(Arc::clone(&issuer))), issuer))
 }
@@ -66,7 +67,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     server.stop().await;
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests;

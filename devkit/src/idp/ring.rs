@@ -53,8 +53,17 @@ impl Ring {
     /// Two published keys as the real providers have, and for Entra a third one for personal accounts.
     pub(super) fn generate(provider: DevProvider) -> anyhow::Result<Self> {
         let fresh = || SigningKey::generate(provider).map(Arc::new);
-        let consumer = if provider == DevProvider::Entra { Some(fresh()?) } else { None };
-        Ok(Self { current: fresh()?, others: vec![fresh()?], removed: Vec::new(), consumer })
+        let consumer = if provider == DevProvider::Entra {
+            Some(fresh()?)
+        } else {
+            None
+        };
+        Ok(Self {
+            current: fresh()?,
+            others: vec![fresh()?],
+            removed: Vec::new(),
+            consumer,
+        })
     }
 
     /// A ring as it was stored.
@@ -83,7 +92,9 @@ impl Ring {
 
     /// Every published key but the consumers' one, the current first.
     pub(super) fn published(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.current).chain(&self.others).map(AsRef::as_ref)
+        std::iter::once(&self.current)
+            .chain(&self.others)
+            .map(AsRef::as_ref)
     }
 
     /// The key called `kid`, published or not.
@@ -109,6 +120,10 @@ impl Ring {
         }
         self.removed.truncate(MAX_REMOVED);
         let published = self.published().map(|key| key.kid.clone()).collect();
-        Rotated { current: self.current.kid.clone(), previous: name, published }
+        Rotated {
+            current: self.current.kid.clone(),
+            previous: name,
+            published,
+        }
     }
 }

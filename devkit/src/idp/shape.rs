@@ -32,8 +32,19 @@ const HOUR: i64 = 3600;
 impl<'a> Facts<'a> {
     pub(super) fn new(base: &'a str, request: &'a MintRequest, key: &'a SigningKey, now: i64) -> Self {
         let expires_at = now.saturating_add(request.lifetime.unwrap_or(HOUR));
-        let issued_at = if expires_at > now { now } else { expires_at.saturating_sub(HOUR) };
-        Self { base, request, key, now, expires_at, issued_at }
+        let issued_at = if expires_at > now {
+            now
+        } else {
+            expires_at.saturating_sub(HOUR)
+        };
+        Self {
+            base,
+            request,
+            key,
+            now,
+            expires_at,
+            issued_at,
+        }
     }
 
     fn strong(&self) -> bool {
@@ -42,7 +53,11 @@ impl<'a> Facts<'a> {
 
     /// When the user signed in: at this moment for a strong token, else when it was issued.
     fn signed_in(&self) -> i64 {
-        if self.strong() { self.now.min(self.issued_at) } else { self.issued_at.saturating_sub(5) }
+        if self.strong() {
+            self.now.min(self.issued_at)
+        } else {
+            self.issued_at.saturating_sub(5)
+        }
     }
 
     fn subject(&self, usual: impl FnOnce() -> String) -> String {
@@ -50,7 +65,11 @@ impl<'a> Facts<'a> {
     }
 
     fn scopes_or(&self, usual: &str) -> String {
-        if self.request.scopes.is_empty() { usual.to_owned() } else { self.request.scopes.join(" ") }
+        if self.request.scopes.is_empty() {
+            usual.to_owned()
+        } else {
+            self.request.scopes.join(" ")
+        }
     }
 }
 
@@ -58,7 +77,11 @@ impl<'a> Facts<'a> {
 pub(super) fn of(provider: DevProvider, facts: &Facts<'_>) -> Result<Shape, MintError> {
     match facts.request.acr.as_deref() {
         None | Some("high") => {}
-        Some(_) => return Err(MintError::Request("acr: only \"high\" is known; set the claim itself in claims")),
+        Some(_) => {
+            return Err(MintError::Request(
+                "acr: only \"high\" is known; set the claim itself in claims",
+            ));
+        }
     }
     if facts.request.version.is_some() && provider != DevProvider::Entra {
         return Err(MintError::Request("version: only Entra's tokens have versions"));
@@ -93,7 +116,12 @@ fn entra(facts: &Facts<'_>) -> Result<Shape, MintError> {
     };
     let audience = request.audience.as_deref().unwrap_or(usual_audience);
     let kind = if request.service { "service" } else { "user" };
-    let oid = facts.subject(|| dev::guid(&["oid", kind, &request.tenant]));
+    // An object id is always a GUID, so any other subject stands for one, always the same.
+    let oid = match request.subject.as_deref() {
+        Some(subject) if uuid::Uuid::parse_str(subject).is_ok() => subject.to_owned(),
+        Some(subject) => dev::guid(&["oid", "named", subject]),
+        None => dev::guid(&["oid", kind, &request.tenant]),
+    };
     let client = dev::guid(&["client", kind, &request.tenant]);
     let mut claims = object(json!({
         "aud": audience,
@@ -102,9 +130,16 @@ fn entra(facts: &Facts<'_>) -> Result<Shape, MintError> {
         "aio": "dev", "rh": "dev",
         "oid": oid, "tid": tid, "uti": unique(), "ver": if v1 { "1.0" } else { "2.0" },
     }));
-    let (client_name, class_name) = if v1 { ("appid", "appidacr") } else { ("azp", "azpacr") };
+    let (client_name, class_name) = if v1 {
+        ("appid", "appidacr")
+    } else {
+        ("azp", "azpacr")
+    };
     claims.insert(client_name.to_owned(), client.clone().into());
-    claims.insert(class_name.to_owned(), if request.service { "1" } else { "0" }.into());
+    claims.insert(
+        class_name.to_owned(),
+        if request.service { "1" } else { "0" }.into(),
+    );
     let mut roles = request.roles.clone();
     if request.service {
         // An application has no scopes of its own: what it may do are roles, and its subject is its object id.
@@ -122,7 +157,11 @@ fn entra(facts: &Facts<'_>) -> Result<Shape, MintError> {
         claims.insert("auth_time".to_owned(), facts.signed_in().into());
         claims.insert("xms_cc".to_owned(), json!(["cp1"]));
         if v1 {
-            let methods = if facts.strong() { json!(["pwd", "mfa"]) } else { json!(["pwd"]) };
+            let methods = if facts.strong() {
+                json!(["pwd", "mfa"])
+            } else {
+                json!(["pwd"])
+            };
             claims.insert("acr".to_owned(), "1".into());
             claims.insert("amr".to_owned(), methods);
             claims.insert("unique_name".to_owned(), email.clone().into());
@@ -151,7 +190,10 @@ fn auth0(facts: &Facts<'_>) -> Shape {
     let issuer = auth0_issuer(facts.base);
     let audience = request.audience.as_deref().unwrap_or(dev::AUTH0_AUDIENCE);
     let kind = if request.service { "service" } else { "user" };
-    let client = dev::hex_id(&["client", kind, &request.tenant]).chars().take(32).collect::<String>();
+    let client = dev::hex_id(&["client", kind, &request.tenant])
+        .chars()
+        .take(32)
+        .collect::<String>();
     let rfc9068 = matches!(request.header.get("typ"), Some(Value::String(typ)) if typ == "at+jwt");
     let mut claims = object(json!({
         "iss": issuer,
@@ -160,14 +202,24 @@ fn auth0(facts: &Facts<'_>) -> Shape {
         "org_name": request.tenant,
     }));
     if request.service {
-        claims.insert("sub".to_owned(), facts.subject(|| format!("{client}@clients")).into());
+        claims.insert(
+            "sub".to_owned(),
+            facts.subject(|| format!("{client}@clients")).into(),
+        );
         claims.insert("aud".to_owned(), audience.into());
         claims.insert("gty".to_owned(), "client-credentials".into());
         if !request.scopes.is_empty() {
             claims.insert("scope".to_owned(), request.scopes.join(" ").into());
         }
     } else {
-        let user = || format!("auth0|{}", dev::hex_id(&["user", &request.tenant]).get(..24).unwrap_or_default());
+        let user = || {
+            format!(
+                "auth0|{}",
+                dev::hex_id(&["user", &request.tenant])
+                    .get(..24)
+                    .unwrap_or_default()
+            )
+        };
         claims.insert("sub".to_owned(), facts.subject(user).into());
         claims.insert("aud".to_owned(), json!([audience, format!("{issuer}userinfo")]));
         claims.insert("scope".to_owned(), facts.scopes_or("openid profile").into());
@@ -190,7 +242,10 @@ fn auth0(facts: &Facts<'_>) -> Shape {
         claims.insert("azp".to_owned(), client.into());
     }
     let typ = if rfc9068 { "at+jwt" } else { "JWT" };
-    Shape { header: object(json!({ "alg": "RS256", "typ": typ, "kid": facts.key.kid })), claims }
+    Shape {
+        header: object(json!({ "alg": "RS256", "typ": typ, "kid": facts.key.kid })),
+        claims,
+    }
 }
 
 /// Access's application token: of a person, or (without `sub` and `nbf`) of a service token. Access says nothing of
@@ -199,10 +254,14 @@ fn auth0(facts: &Facts<'_>) -> Shape {
 fn access(facts: &Facts<'_>) -> Result<Shape, MintError> {
     let request = facts.request;
     if !request.scopes.is_empty() || !request.roles.is_empty() {
-        return Err(MintError::Request("scopes, roles: Cloudflare Access has none; set claims instead"));
+        return Err(MintError::Request(
+            "scopes, roles: Cloudflare Access has none; set claims instead",
+        ));
     }
     if request.acr.is_some() {
-        return Err(MintError::Request("acr: Cloudflare Access has no sign of a strong sign-in; set claims instead"));
+        return Err(MintError::Request(
+            "acr: Cloudflare Access has no sign of a strong sign-in; set claims instead",
+        ));
     }
     let usual_audience = || dev::external_id(&request.tenant, DevProvider::CloudflareAccess);
     let audience = request.audience.clone().unwrap_or_else(usual_audience);
@@ -214,7 +273,12 @@ fn access(facts: &Facts<'_>) -> Result<Shape, MintError> {
     }));
     if request.service {
         let name = || {
-            format!("{}.access", dev::hex_id(&["service", &request.tenant]).get(..32).unwrap_or_default())
+            format!(
+                "{}.access",
+                dev::hex_id(&["service", &request.tenant])
+                    .get(..32)
+                    .unwrap_or_default()
+            )
         };
         claims.insert("common_name".to_owned(), facts.subject(name).into());
         claims.insert("sub".to_owned(), "".into());
@@ -222,11 +286,17 @@ fn access(facts: &Facts<'_>) -> Result<Shape, MintError> {
         let user = || dev::guid(&["access", &request.tenant]);
         claims.insert("nbf".to_owned(), facts.issued_at.into());
         claims.insert("sub".to_owned(), facts.subject(user).into());
-        claims.insert("email".to_owned(), format!("dev@{}.example", request.tenant).into());
+        claims.insert(
+            "email".to_owned(),
+            format!("dev@{}.example", request.tenant).into(),
+        );
         claims.insert("identity_nonce".to_owned(), unique().into());
         claims.insert("country".to_owned(), "DE".into());
     }
-    Ok(Shape { header: object(json!({ "alg": "RS256", "typ": "JWT", "kid": facts.key.kid })), claims })
+    Ok(Shape {
+        header: object(json!({ "alg": "RS256", "typ": "JWT", "kid": facts.key.kid })),
+        claims,
+    })
 }
 
 /// An id that no other token has.
@@ -236,5 +306,8 @@ fn unique() -> String {
 
 /// Entra's subject differs for each client, so that two applications cannot compare users.
 fn pairwise(tid: &str, oid: &str, client: &str) -> String {
-    dev::hex_id(&["pairwise", tid, oid, client]).chars().take(43).collect()
+    dev::hex_id(&["pairwise", tid, oid, client])
+        .chars()
+        .take(43)
+        .collect()
 }

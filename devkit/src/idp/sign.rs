@@ -1,9 +1,9 @@
 //! From a header and a payload to a compact token, with any algorithm: the good one and those of known attacks.
 
 use anyhow::anyhow;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaEncoding};
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -17,7 +17,11 @@ use super::keys::SigningKey;
 /// - `none` in any case, and the empty string: no signature, the last dot stays;
 /// - anything else: an RS256 signature under that name.
 pub(super) fn compact(key: &SigningKey, alg: &str, header: &[u8], payload: &[u8]) -> anyhow::Result<String> {
-    let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let mut token = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(payload)
+    );
     let signature = signature(key, alg, token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
@@ -55,7 +59,9 @@ fn by_rsa(key: &SigningKey, padding: &'static dyn RsaEncoding, message: &[u8]) -
 
 fn by_public_key(key: &SigningKey, algorithm: hmac::Algorithm, message: &[u8]) -> anyhow::Result<Vec<u8>> {
     let secret = key.public_pem()?;
-    Ok(hmac::sign(&hmac::Key::new(algorithm, secret.as_bytes()), message).as_ref().to_vec())
+    Ok(hmac::sign(&hmac::Key::new(algorithm, secret.as_bytes()), message)
+        .as_ref()
+        .to_vec())
 }
 
 fn by_stray_curve_key(
@@ -63,7 +69,8 @@ fn by_stray_curve_key(
     message: &[u8],
 ) -> anyhow::Result<Vec<u8>> {
     let stray = EcdsaKeyPair::generate(algorithm).map_err(|_| anyhow!("cannot generate an EC key"))?;
-    let signature =
-        stray.sign(&SystemRandom::new(), message).map_err(|_| anyhow!("the EC key cannot sign"))?;
+    let signature = stray
+        .sign(&SystemRandom::new(), message)
+        .map_err(|_| anyhow!("the EC key cannot sign"))?;
     Ok(signature.as_ref().to_vec())
 }

@@ -41,7 +41,10 @@ struct StoredKey {
 
 impl StoredKey {
     fn of(key: &SigningKey) -> Self {
-        Self { pkcs8: STANDARD.encode(&key.pkcs8), certificate: STANDARD.encode(&key.certificate) }
+        Self {
+            pkcs8: STANDARD.encode(&key.pkcs8),
+            certificate: STANDARD.encode(&key.certificate),
+        }
     }
 
     fn open(self, provider: DevProvider) -> anyhow::Result<SigningKey> {
@@ -63,7 +66,11 @@ impl StoredRing {
     fn open(self, provider: DevProvider) -> anyhow::Result<Ring> {
         let open = |key: StoredKey| key.open(provider);
         let others = self.others.into_iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Ring::restored(open(self.current)?, others, self.consumer.map(open).transpose()?))
+        Ok(Ring::restored(
+            open(self.current)?,
+            others,
+            self.consumer.map(open).transpose()?,
+        ))
     }
 }
 
@@ -89,7 +96,10 @@ pub(super) fn load(file: &Path) -> anyhow::Result<Option<PerProvider<Ring>>> {
         })
     };
     let keys = open().with_context(|| {
-        format!("{} holds no keys of a dev identity provider: remove it to get new ones", file.display())
+        format!(
+            "{} holds no keys of a dev identity provider: remove it to get new ones",
+            file.display()
+        )
     })?;
     Ok(Some(keys))
 }
@@ -107,7 +117,12 @@ pub(super) fn save(file: &Path, keys: &PerProvider<Ring>) -> anyhow::Result<()> 
         };
         let beside = file.with_extension("json.new");
         let mut options = fs::OpenOptions::new();
-        let mut opened = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut opened = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         opened.write_all(&serde_json::to_vec(&stored)?)?;
         opened.sync_all()?;
         fs::rename(&beside, file)?;

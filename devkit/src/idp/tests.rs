@@ -33,8 +33,15 @@ impl World {
     }
 
     async fn fetch(&self, path: &str) -> reqwest::Response {
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-        http.build().unwrap().get(format!("{}{path}", self.server.url())).send().await.unwrap()
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        http.build()
+            .unwrap()
+            .get(format!("{}{path}", self.server.url()))
+            .send()
+            .await
+            .unwrap()
     }
 
     async fn json(&self, path: &str) -> Value {
@@ -61,19 +68,28 @@ impl World {
         validation.validate_aud = false;
         validation.validate_exp = false;
         validation.required_spec_claims = HashSet::new();
-        jsonwebtoken::decode::<Value>(token, &key, &validation).ok().map(|decoded| decoded.claims)
+        jsonwebtoken::decode::<Value>(token, &key, &validation)
+            .ok()
+            .map(|decoded| decoded.claims)
     }
 
     async fn minted(&self, request: MintRequest) -> (Value, Value, String) {
-        let provider = request.provider.unwrap_or_else(|| dev::provider_of(&request.tenant));
+        let provider = request
+            .provider
+            .unwrap_or_else(|| dev::provider_of(&request.tenant));
         let token = self.client.mint(&request).await.unwrap().token;
-        let claims = self.verified(provider, &token).await.expect("a published key signed it");
+        let claims = self
+            .verified(provider, &token)
+            .await
+            .expect("a published key signed it");
         (part(&token, 0), claims, token)
     }
 }
 
 fn part(token: &str, index: usize) -> Value {
-    let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap();
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(index).unwrap())
+        .unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 
@@ -109,8 +125,15 @@ async fn entra_tokens_have_the_shape_of_their_version() {
     assert_eq!(claims["tid"], dev::ACME_TID);
     assert_eq!(claims["aud"], dev::ENTRA_CLIENT_ID);
     assert_eq!(claims["ver"], "2.0");
-    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 3600);
-    has(&claims, &["oid", "sub", "uti", "azp", "scp", "nbf", "xms_cc"], &["appid", "roles", "acrs", "idtyp"]);
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        3600
+    );
+    has(
+        &claims,
+        &["oid", "sub", "uti", "azp", "scp", "nbf", "xms_cc"],
+        &["appid", "roles", "acrs", "idtyp"],
+    );
 
     let v1 = request("acme", |r| r.version = Some(1));
     let (header, v1_claims, _) = world.minted(v1).await;
@@ -120,7 +143,11 @@ async fn entra_tokens_have_the_shape_of_their_version() {
     assert_eq!(v1_claims["aud"], dev::ENTRA_APP_ID_URI);
     assert_eq!(v1_claims["ver"], "1.0");
     assert_eq!(v1_claims["oid"], claims["oid"], "one person in both versions");
-    has(&v1_claims, &["appid", "upn", "acr", "amr"], &["azp", "preferred_username", "acrs"]);
+    has(
+        &v1_claims,
+        &["appid", "upn", "acr", "amr"],
+        &["azp", "preferred_username", "acrs"],
+    );
 
     let app = request("acme", |r| {
         r.service = true;
@@ -142,7 +169,10 @@ async fn entra_tokens_have_the_shape_of_their_version() {
     assert_eq!(claims["scp"], "read write");
 
     let (_, claims, _) = world.minted(MintRequest::good(dev::OPERATOR)).await;
-    assert_eq!((&claims["tid"], &claims["aud"]), (&json!(dev::OPERATOR_TID), &json!(dev::OPERATOR_AUDIENCE)));
+    assert_eq!(
+        (&claims["tid"], &claims["aud"]),
+        (&json!(dev::OPERATOR_TID), &json!(dev::OPERATOR_AUDIENCE))
+    );
 }
 
 #[tokio::test]
@@ -154,8 +184,15 @@ async fn auth0_tokens_have_the_shape_of_their_profile() {
     assert_eq!(header["typ"], "JWT");
     assert_eq!(claims["iss"], issuer);
     assert_eq!(claims["org_id"], dev::GLOBEX_ORG);
-    assert_eq!(claims["aud"], json!([dev::AUTH0_AUDIENCE, format!("{issuer}userinfo")]));
-    has(&claims, &["azp", "scope", "sub"], &["client_id", "permissions", "gty", "nbf"]);
+    assert_eq!(
+        claims["aud"],
+        json!([dev::AUTH0_AUDIENCE, format!("{issuer}userinfo")])
+    );
+    has(
+        &claims,
+        &["azp", "scope", "sub"],
+        &["client_id", "permissions", "gty", "nbf"],
+    );
 
     let machine = request("globex", |r| {
         r.service = true;
@@ -165,7 +202,10 @@ async fn auth0_tokens_have_the_shape_of_their_profile() {
     assert_eq!(claims["aud"], dev::AUTH0_AUDIENCE);
     assert_eq!(claims["gty"], "client-credentials");
     assert_eq!(claims["permissions"], json!(["read:jobs"]));
-    assert_eq!(claims["sub"], format!("{}@clients", claims["azp"].as_str().unwrap()));
+    assert_eq!(
+        claims["sub"],
+        format!("{}@clients", claims["azp"].as_str().unwrap())
+    );
 
     let rfc9068 = request("globex", |r| {
         r.header.insert("typ".into(), "at+jwt".into());
@@ -187,7 +227,11 @@ async fn access_tokens_have_the_shape_of_a_person_or_a_service() {
     assert_eq!(claims["iss"], format!("{}/access", world.server.url()));
     assert_eq!(claims["aud"], json!([dev::INITECH_AUD]));
     assert_eq!(claims["type"], "app");
-    has(&claims, &["email", "sub", "nbf", "identity_nonce", "country"], &["common_name", "org_id", "tid"]);
+    has(
+        &claims,
+        &["email", "sub", "nbf", "identity_nonce", "country"],
+        &["common_name", "org_id", "tid"],
+    );
 
     let (_, claims, _) = world.minted(request("initech", |r| r.service = true)).await;
     assert_eq!(claims["sub"], "");
@@ -216,7 +260,10 @@ async fn requests_change_what_they_name_and_nothing_else() {
     assert_eq!(claims[dev::AUTH0_TENANT_CLAIM], "acme");
     let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
     let now = jiff::Timestamp::now().as_second();
-    assert!(exp <= now - 295 && exp - iat == 3600, "iat {iat}, exp {exp}, now {now}");
+    assert!(
+        exp <= now - 295 && exp - iat == 3600,
+        "iat {iat}, exp {exp}, now {now}"
+    );
     has(&claims, &["org_id"], &["org_name"]);
 }
 
@@ -225,18 +272,40 @@ async fn discovery_leads_to_keys_and_names_the_issuer_of_the_tokens() {
     let world = World::start().await;
     let url = world.server.url();
     for (path, issuer) in [
-        (format!("/entra/{}/v2.0", dev::ACME_TID), format!("{url}/entra/{}/v2.0", dev::ACME_TID)),
-        (format!("/entra/{}", dev::ACME_TID), format!("{url}/entra-sts/{}/", dev::ACME_TID)),
-        ("/entra/organizations/v2.0".into(), format!("{url}/entra/{{tenantid}}/v2.0")),
+        (
+            format!("/entra/{}/v2.0", dev::ACME_TID),
+            format!("{url}/entra/{}/v2.0", dev::ACME_TID),
+        ),
+        (
+            format!("/entra/{}", dev::ACME_TID),
+            format!("{url}/entra-sts/{}/", dev::ACME_TID),
+        ),
+        (
+            "/entra/organizations/v2.0".into(),
+            format!("{url}/entra/{{tenantid}}/v2.0"),
+        ),
         ("/entra/common".into(), format!("{url}/entra-sts/{{tenantid}}/")),
         ("/auth0".into(), format!("{url}/auth0/")),
     ] {
-        let document = world.json(&format!("{path}/.well-known/openid-configuration")).await;
+        let document = world
+            .json(&format!("{path}/.well-known/openid-configuration"))
+            .await;
         assert_eq!(document["issuer"], issuer, "{path}");
-        let keys = document["jwks_uri"].as_str().unwrap().strip_prefix(&url).unwrap().to_owned();
-        assert!(world.json(&keys).await["keys"].as_array().unwrap().len() >= 2, "{path}");
+        let keys = document["jwks_uri"]
+            .as_str()
+            .unwrap()
+            .strip_prefix(&url)
+            .unwrap()
+            .to_owned();
+        assert!(
+            world.json(&keys).await["keys"].as_array().unwrap().len() >= 2,
+            "{path}"
+        );
     }
-    assert_eq!(world.fetch("/entra/nobody/discovery/v2.0/keys").await.status(), 400);
+    assert_eq!(
+        world.fetch("/entra/nobody/discovery/v2.0/keys").await.status(),
+        400
+    );
 }
 
 #[tokio::test]
@@ -251,10 +320,16 @@ async fn entras_v2_keys_say_whose_tokens_they_sign() {
     let template = format!("{url}/entra/{{tenantid}}/v2.0");
     let consumers = format!("{url}/entra/{}/v2.0", metadata::CONSUMERS_TID);
     let literal = format!("{url}/entra/{}/v2.0", dev::ACME_TID);
-    assert_eq!(issuers("/entra/common/discovery/v2.0/keys").await, [template.as_str(), &template, &consumers]);
+    assert_eq!(
+        issuers("/entra/common/discovery/v2.0/keys").await,
+        [template.as_str(), &template, &consumers]
+    );
     let own = format!("/entra/{}/discovery/v2.0/keys", dev::ACME_TID);
     assert_eq!(issuers(&own).await, [literal.as_str(), &literal]);
-    assert_eq!(issuers("/entra/common/discovery/keys").await, ["none", "none", "none"]);
+    assert_eq!(
+        issuers("/entra/common/discovery/keys").await,
+        ["none", "none", "none"]
+    );
 }
 
 #[tokio::test]
@@ -263,10 +338,18 @@ async fn access_certificates_hold_the_keys_they_stand_beside() {
     let certs = world.json("/access/cdn-cgi/access/certs").await;
     assert_eq!(certs["public_cert"]["kid"], certs["keys"][0]["kid"]);
     assert_eq!(certs["public_certs"].as_array().unwrap().len(), 2);
-    for (key, cert) in certs["keys"].as_array().unwrap().iter().zip(certs["public_certs"].as_array().unwrap()) {
+    for (key, cert) in certs["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(certs["public_certs"].as_array().unwrap())
+    {
         assert_eq!(key["kid"], cert["kid"]);
         let pem = cert["cert"].as_str().unwrap();
-        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\n") && pem.ends_with("\n-----END CERTIFICATE-----\n"));
+        assert!(
+            pem.starts_with("-----BEGIN CERTIFICATE-----\n")
+                && pem.ends_with("\n-----END CERTIFICATE-----\n")
+        );
         let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
         let der = STANDARD.decode(base64).unwrap();
         let modulus = URL_SAFE_NO_PAD.decode(key["n"].as_str().unwrap()).unwrap();
@@ -293,24 +376,35 @@ async fn attacks_are_minted_as_asked() {
     let token = mint("HS256".into()).await;
     let keys = world.keys(DevProvider::Entra).await;
     let jwk = keys.find(part(&token, 0)["kid"].as_str().unwrap()).unwrap();
-    let jsonwebtoken::jwk::AlgorithmParameters::RSA(rsa) = &jwk.algorithm else { panic!("an RSA key") };
+    let jsonwebtoken::jwk::AlgorithmParameters::RSA(rsa) = &jwk.algorithm else {
+        panic!("an RSA key")
+    };
     let secret = DecodingKey::from_secret(public_pem(&rsa.n, &rsa.e).as_bytes());
     let mut validation = Validation::new(Algorithm::HS256);
     validation.validate_aud = false;
     assert!(jsonwebtoken::decode::<Value>(&token, &secret, &validation).is_ok());
 
     let key = DecodingKey::from_jwk(jwk).unwrap();
-    for (name, algorithm) in
-        [("RS384", Algorithm::RS384), ("RS512", Algorithm::RS512), ("PS256", Algorithm::PS256)]
-    {
+    for (name, algorithm) in [
+        ("RS384", Algorithm::RS384),
+        ("RS512", Algorithm::RS512),
+        ("PS256", Algorithm::PS256),
+    ] {
         let mut validation = Validation::new(algorithm);
         validation.validate_aud = false;
         let token = mint(name.into()).await;
-        assert!(jsonwebtoken::decode::<Value>(&token, &key, &validation).is_ok(), "{name}");
+        assert!(
+            jsonwebtoken::decode::<Value>(&token, &key, &validation).is_ok(),
+            "{name}"
+        );
     }
     for stray in ["ES256", "EdDSA"] {
         let token = mint(stray.into()).await;
-        assert_eq!(token.rsplit('.').next().unwrap().len(), 86, "64 bytes of signature");
+        assert_eq!(
+            token.rsplit('.').next().unwrap().len(),
+            86,
+            "64 bytes of signature"
+        );
         assert_eq!(world.verified(DevProvider::Entra, &token).await, None);
     }
 
@@ -337,8 +431,15 @@ fn public_pem(n: &str, e: &str) -> String {
     let algorithm = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0];
     let bits = der(0x03, &[&[0], key.as_slice()].concat());
     let base64 = STANDARD.encode(der(0x30, &[algorithm.as_slice(), &bits].concat()));
-    let lines: Vec<_> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+    let lines: Vec<_> = base64
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        lines.join("\n")
+    )
 }
 
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -362,7 +463,10 @@ async fn raw_bytes_are_signed_as_they_are() {
     };
     let token = world.client.sign(&request).await.unwrap().token;
     let parts: Vec<_> = token.split('.').collect();
-    assert_eq!(URL_SAFE_NO_PAD.decode(parts[1]).unwrap(), request.payload.as_bytes());
+    assert_eq!(
+        URL_SAFE_NO_PAD.decode(parts[1]).unwrap(),
+        request.payload.as_bytes()
+    );
     let kid = part(&token, 0)["kid"].as_str().unwrap().to_owned();
     let keys = world.keys(DevProvider::Entra).await;
     let key = DecodingKey::from_jwk(keys.find(&kid).unwrap()).unwrap();
@@ -391,7 +495,9 @@ async fn rotation_publishes_a_fresh_key_and_an_emergency_withdraws_the_old_one()
     assert!(world.verified(provider, &before).await.is_some());
 
     // What a thief of the withdrawn key still can do.
-    let stolen = request("globex", |r| drop(r.header.insert("kid".into(), rotated.current.clone().into())));
+    let stolen = request("globex", |r| {
+        drop(r.header.insert("kid".into(), rotated.current.clone().into()))
+    });
     let token = world.client.mint(&stolen).await.unwrap().token;
     assert_eq!(part(&token, 0)["kid"], rotated.current.as_str());
     assert_eq!(world.verified(provider, &token).await, None);
@@ -399,7 +505,11 @@ async fn rotation_publishes_a_fresh_key_and_an_emergency_withdraws_the_old_one()
     for _ in 0..5 {
         world.client.rotate(provider, false).await.unwrap();
     }
-    assert_eq!(world.keys(provider).await.keys.len(), 4, "published keys are bounded");
+    assert_eq!(
+        world.keys(provider).await.keys.len(),
+        4,
+        "published keys are bounded"
+    );
 }
 
 #[tokio::test]
@@ -417,7 +527,10 @@ async fn keys_outlive_a_restart_when_there_is_a_state_directory() {
     assert_eq!(second.keys(DevProvider::Entra).await.keys.len(), 4);
 
     let file = store::path(&state);
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     std::fs::write(&file, "{\"entra\":1}").unwrap();
     let error = Issuer::open("http://x", file.parent()).err().unwrap();
     assert!(format!("{error:#}").contains("remove it"), "{error:#}");
@@ -433,10 +546,22 @@ async fn faults_break_the_documents_they_name_and_heal() {
     set(FaultMode::Down).await;
     assert_eq!(world.fetch(keys).await.status(), 503);
     assert_eq!(world.fetch(discovery).await.status(), 503);
-    assert_eq!(world.fetch("/access/cdn-cgi/access/certs").await.status(), 200, "the others go on");
+    assert_eq!(
+        world.fetch("/access/cdn-cgi/access/certs").await.status(),
+        200,
+        "the others go on"
+    );
 
     set(FaultMode::Html).await;
-    assert!(world.fetch(keys).await.text().await.unwrap().starts_with("<!doctype html>"));
+    assert!(
+        world
+            .fetch(keys)
+            .await
+            .text()
+            .await
+            .unwrap()
+            .starts_with("<!doctype html>")
+    );
     assert_eq!(world.fetch(discovery).await.status(), 200);
 
     set(FaultMode::Empty).await;
@@ -444,7 +569,13 @@ async fn faults_break_the_documents_they_name_and_heal() {
 
     set(FaultMode::Redirect).await;
     let redirect = world.fetch(keys).await;
-    assert_eq!((redirect.status().as_u16(), redirect.headers()["location"].to_str().unwrap()), (302, "/canary"));
+    assert_eq!(
+        (
+            redirect.status().as_u16(),
+            redirect.headers()["location"].to_str().unwrap()
+        ),
+        (302, "/canary")
+    );
 
     set(FaultMode::Huge).await;
     let huge = world.fetch(keys).await;
@@ -473,12 +604,109 @@ async fn requests_are_counted_by_path() {
     }
     world.fetch("/canary?x=1").await;
     let stats = world.client.stats().await.unwrap();
-    assert_eq!((stats.ending("/jwks.json"), stats.ending("/canary"), stats.ending("/certs")), (3, 1, 0));
+    assert_eq!(
+        (
+            stats.ending("/jwks.json"),
+            stats.ending("/canary"),
+            stats.ending("/certs")
+        ),
+        (3, 1, 0)
+    );
 }
 
 #[tokio::test]
 async fn only_loopback_is_listened_on() {
     let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let error = start(Args { listen, state_dir: None }).await.err().unwrap();
+    let error = start(Args {
+        listen,
+        state_dir: None,
+    })
+    .await
+    .err()
+    .unwrap();
     assert!(error.to_string().contains("loopback"), "{error}");
+}
+
+/// The providers file and our own verifier agree with what is served and signed here.
+#[tokio::test]
+async fn our_own_verifier_admits_every_good_token_and_links_it() {
+    use contract::{LinkKind, ProviderId};
+    use identity::{CacheOptions, Identity, IdentityConfig, KeyRing, KeysFrom, Operators, Slot};
+    let world = World::start().await;
+    let config = IdentityConfig::parse(&dev::providers_file_at(&world.server.url())).unwrap();
+    let operators = Operators::parse(&dev::operators()).unwrap();
+    let identity = Identity::new(config, operators, CacheOptions::default());
+    let now = jiff::Timestamp::now().as_second();
+    for (provider, path) in [
+        (DevProvider::Entra, "/entra/common/discovery/v2.0/keys"),
+        (DevProvider::Auth0, "/auth0/.well-known/jwks.json"),
+        (DevProvider::CloudflareAccess, "/access/cdn-cgi/access/certs"),
+    ] {
+        let document = world.fetch(path).await.bytes().await.unwrap();
+        let ring = KeyRing::parse(&document, identity::algorithm::Algorithm::Rs256, now).unwrap();
+        assert!(ring.skipped().is_empty(), "{path}");
+        identity.publish_keys(
+            &ProviderId::parse(dev::provider_name(provider)).unwrap(),
+            ring,
+            KeysFrom::Network,
+        );
+    }
+    let verify = async |request: &MintRequest| {
+        let minted = world.client.mint(request).await.unwrap();
+        let access = minted.header == contract::header::ACCESS_ASSERTION;
+        identity.verify(
+            &minted.token,
+            if access { Slot::Access } else { Slot::Bearer },
+            now,
+        )
+    };
+    for tenant in dev::TENANTS {
+        for service in [false, true] {
+            for version in [None, Some(1)]
+                .into_iter()
+                .filter(|v| v.is_none() || tenant.provider == DevProvider::Entra)
+            {
+                let good = request(tenant.id, |r| {
+                    r.service = service;
+                    r.version = version;
+                });
+                let verified = verify(&good)
+                    .await
+                    .unwrap_or_else(|refusal| panic!("{good:?}: {refusal}"));
+                let named = |kind: LinkKind| verified.claims.links.iter().find(|link| link.kind == kind);
+                assert_eq!(&*named(tenant.kind).unwrap().id, tenant.external_id);
+                assert!(!verified.claims.strong && !verified.claims.operator && !verified.claims.perimeter);
+            }
+        }
+    }
+    for tenant in ["acme", "globex"] {
+        let strong = request(tenant, |r| r.acr = Some("high".into()));
+        assert!(verify(&strong).await.unwrap().claims.strong, "{tenant}");
+    }
+    let operator = request(dev::OPERATOR, |r| r.scopes = vec!["cluster:admin".into()]);
+    let operator = verify(&operator).await.unwrap();
+    assert!(operator.claims.operator && operator.claims.scopes.contains("cluster:admin"));
+    let perimeter = request("initech", |r| r.audience = Some(dev::PERIMETER_AUD.into()));
+    assert!(verify(&perimeter).await.unwrap().claims.perimeter);
+    let named = request("acme", |r| r.subject = Some("alice".into()));
+    assert!(verify(&named).await.is_ok());
+    let by_claim = request("stranger", |r| {
+        r.provider = Some(DevProvider::Auth0);
+        r.claims
+            .insert(dev::AUTH0_TENANT_CLAIM.into(), "globex-eu".into());
+    });
+    let by_claim = verify(&by_claim).await.unwrap();
+    assert!(
+        by_claim
+            .claims
+            .links
+            .iter()
+            .any(|link| link.kind == LinkKind::Claim && &*link.id == "globex-eu")
+    );
+
+    let expired = request("acme", |r| r.lifetime = Some(-120));
+    let elsewhere = request("acme", |r| r.audience = Some("api://other".into()));
+    for bad in [expired, elsewhere] {
+        assert!(verify(&bad).await.is_err(), "{bad:?}");
+    }
 }
