@@ -13,12 +13,16 @@ use contract::assertion::{AssertionClaims, MAX_LIFETIME_SECONDS, TYP};
 
 use crate::algorithm::Algorithm;
 use crate::keyring::{JwksRefused, KeyRing};
+use crate::redact::Secret;
 use crate::refusal::{Refusal, Rule};
 use crate::unverified::{Payload, UnverifiedToken};
 
 /// Seconds by which a router's clock may be ahead of a cell's. There is none behind: assertions are minted anew at
 /// half their life, so at least 30 s are left when one arrives.
 const CLOCK_AHEAD_SECONDS: i64 = 10;
+
+/// One or two keys for each of a few thousand routers.
+const MAX_ROUTER_KEYS: usize = 10_000;
 
 /// The signing key could not be made or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +45,14 @@ impl Minter {
             router_id,
             Ed25519KeyPair::generate().map_err(|_| SigningKeyRefused)?,
         )
+    }
+
+    /// A new key to be stored (0600), as PKCS#8.
+    pub fn generate_pkcs8() -> Result<Secret<Vec<u8>>, SigningKeyRefused> {
+        let key = Ed25519KeyPair::generate().map_err(|_| SigningKeyRefused)?;
+        Ok(Secret::new(
+            key.to_pkcs8().map_err(|_| SigningKeyRefused)?.as_ref().to_vec(),
+        ))
     }
 
     /// A stored key (PKCS#8, version 1 or 2).
@@ -180,7 +192,7 @@ pub struct AssertionKeys(KeyRing);
 impl AssertionKeys {
     /// Reads a JWK set. Keys that are no sound Ed25519 signing keys are left out; if none remains it is refused.
     pub fn from_jwks(document: &str) -> Result<Self, JwksRefused> {
-        KeyRing::parse(document.as_bytes(), Algorithm::EdDsa, 0).map(Self)
+        KeyRing::parse_up_to(document.as_bytes(), Algorithm::EdDsa, 0, MAX_ROUTER_KEYS).map(Self)
     }
 
     /// The same, from single keys as they stand in heartbeats.

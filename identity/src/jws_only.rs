@@ -17,7 +17,7 @@ pub fn verify_jws_with_jwks(token: &str, jwks_json: &str) -> Result<Vec<u8>, Ref
     let token = UnverifiedToken::decode(token, Payload::Any)?;
     let header = token.header()?;
     let algorithm = Algorithm::from_name(&header.alg).ok_or(Rule::Alg)?;
-    let members = keyring::members(jwks_json.as_bytes()).map_err(|_| Rule::NoKeys)?;
+    let members = keyring::members(jwks_json.as_bytes(), keyring::MAX_KEYS).map_err(|_| Rule::NoKeys)?;
     let usable: Vec<Jwk> = members
         .iter()
         .filter_map(|member| Jwk::parse(member.get()).ok())

@@ -16,6 +16,9 @@ use crate::refusal::Rule;
 /// The most keys a set may hold. The largest real one (Entra) holds about ten.
 pub const MAX_KEYS: usize = 100;
 
+/// Seconds for which a set is trusted after it was fetched, unless configured (`JWKS_MAX_STALENESS`).
+pub const DEFAULT_MAX_STALENESS_SECONDS: i64 = 24 * 3600;
+
 /// A public key, parsed once.
 pub struct VerificationKey {
     kid: Box<str>,
@@ -93,9 +96,14 @@ pub enum JwksRefused {
     /// Not `{"keys": […]}`.
     #[error("not a JWK set")]
     Malformed,
-    /// More than [`MAX_KEYS`].
-    #[error("{0} keys, more than {MAX_KEYS}")]
-    TooManyKeys(usize),
+    /// More than anybody needs; see [`MAX_KEYS`].
+    #[error("{count} keys, more than {limit}")]
+    TooManyKeys {
+        /// Keys in the document.
+        count: usize,
+        /// The most it may hold.
+        limit: usize,
+    },
     /// A set never shrinks to nothing.
     #[error("no usable key among {total}{}", first_reason(skipped))]
     NoUsableKey {
@@ -120,6 +128,7 @@ pub struct KeyRing {
     skipped: Vec<SkippedKey>,
     ambiguous: Vec<Box<str>>,
     fetched_at: i64,
+    max_staleness: i64,
 }
 
 #[derive(Deserialize)]
@@ -129,10 +138,11 @@ struct Document<'a> {
 }
 
 /// The members of a JWK set, each still to be parsed on its own.
-pub(crate) fn members(document: &[u8]) -> Result<Vec<&RawValue>, JwksRefused> {
+pub(crate) fn members(document: &[u8], limit: usize) -> Result<Vec<&RawValue>, JwksRefused> {
     let Document { keys } = serde_json::from_slice(document).map_err(|_| JwksRefused::Malformed)?;
-    if keys.len() > MAX_KEYS {
-        Err(JwksRefused::TooManyKeys(keys.len()))
+    let count = keys.len();
+    if count > limit {
+        Err(JwksRefused::TooManyKeys { count, limit })
     } else {
         Ok(keys)
     }
@@ -142,12 +152,22 @@ impl KeyRing {
     /// Reads a JWK set that was fetched at `fetched_at` (seconds since 1970) for a provider that signs with
     /// `algorithm`. Bad keys are left out and named; if none is left the document is refused.
     pub fn parse(document: &[u8], algorithm: Algorithm, fetched_at: i64) -> Result<Self, JwksRefused> {
-        let members = members(document)?;
+        Self::parse_up_to(document, algorithm, fetched_at, MAX_KEYS)
+    }
+
+    pub(crate) fn parse_up_to(
+        document: &[u8],
+        algorithm: Algorithm,
+        fetched_at: i64,
+        limit: usize,
+    ) -> Result<Self, JwksRefused> {
+        let members = members(document, limit)?;
         let mut ring = Self {
             keys: HashMap::new(),
             skipped: Vec::new(),
             ambiguous: Vec::new(),
             fetched_at,
+            max_staleness: DEFAULT_MAX_STALENESS_SECONDS,
         };
         for member in &members {
             match load(member.get(), algorithm) {
@@ -165,6 +185,19 @@ impl KeyRing {
             });
         }
         Ok(ring)
+    }
+
+    /// Trusts the set for that many seconds after it was fetched, instead of a day.
+    #[must_use]
+    pub fn with_max_staleness(self, seconds: i64) -> Self {
+        Self {
+            max_staleness: seconds,
+            ..self
+        }
+    }
+
+    pub(crate) fn max_staleness(&self) -> i64 {
+        self.max_staleness
     }
 
     /// Two different keys under one name leave both out: nobody can say which is meant. The same key twice is one.

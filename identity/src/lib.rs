@@ -63,7 +63,7 @@ pub use claims::{ExternalId, PrincipalKind, ProviderKind, VerifiedClaims};
 pub use config::{ConfigErrors, IdentityConfig, ProviderConfig};
 pub use explain::Explanation;
 #[cfg(feature = "fetch")]
-//pub use fetch::{FetchOptions, refresh_keys};
+pub use fetch::{FetchOptions, refresh_keys};
 pub use jws_only::verify_jws_with_jwks;
 pub use keyring::KeyRing;
 pub use redact::Secret;

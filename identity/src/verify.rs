@@ -50,9 +50,6 @@ pub struct CacheOptions {
     pub refusals: u64,
     /// Seconds for which a refusal is remembered.
     pub refusal_ttl_seconds: i64,
-    /// Seconds after their last fetch for which keys are trusted (`JWKS_MAX_STALENESS`). Cloudflare Access keys are
-    /// trusted for seven days at most, whatever this says.
-    pub keys_max_staleness_seconds: i64,
 }
 
 impl Default for CacheOptions {
@@ -62,7 +59,6 @@ impl Default for CacheOptions {
             ttl_seconds: 600,
             refusals: 16_384,
             refusal_ttl_seconds: 10,
-            keys_max_staleness_seconds: 24 * 3600,
         }
     }
 }
@@ -260,14 +256,13 @@ impl Identity {
         {
             return unchanged;
         }
-        let staleness = match provider.config.kind() {
-            ProviderKind::CloudflareAccess => self
-                .options
-                .keys_max_staleness_seconds
-                .min(ACCESS_MAX_STALENESS_SECONDS),
-            ProviderKind::Entra | ProviderKind::Auth0 => self.options.keys_max_staleness_seconds,
+        let longest = match provider.config.kind() {
+            ProviderKind::CloudflareAccess => ACCESS_MAX_STALENESS_SECONDS,
+            ProviderKind::Entra | ProviderKind::Auth0 => i64::MAX,
         };
-        let usable_until = ring.fetched_at().saturating_add(staleness);
+        let usable_until = ring
+            .fetched_at()
+            .saturating_add(ring.max_staleness().min(longest));
         let ring = Arc::new(ring.succeed(old.as_deref(), usable_until));
         provider.ring.store(Some(Arc::clone(&ring)));
         let withdrawn = old.as_ref().map_or(0, |old| old.withdraw_missing(&ring));
@@ -327,7 +322,7 @@ impl Identity {
 }
 
 impl Provider {
-    fn is_usable(&self, now: i64) -> bool {
+    pub(crate) fn is_usable(&self, now: i64) -> bool {
         self.ring.load().as_ref().is_some_and(|ring| ring.is_usable(now))
     }
 

@@ -375,13 +375,18 @@ fn endpoints(
     reasons: &mut Reasons,
 ) -> Endpoints {
     let source = match configured {
-        Some(jwks_uri) => KeySource::Jwks(reasons.url("jwks_uri", jwks_uri)),
+        Some(jwks_uri) => {
+            if let Err(reason) = url::endpoint(jwks_uri) {
+                reasons.refuse(format!("jwks_uri = {reason}"));
+            }
+            KeySource::Jwks(jwks_uri.to_owned())
+        }
         None => source,
     };
     let first = match &source {
         KeySource::Jwks(url) | KeySource::Discovery { url, .. } => url,
     };
-    let mut pinned: Vec<String> = url::parse(first).iter().map(url::authority).collect();
+    let mut pinned: Vec<String> = url::endpoint(first).iter().map(url::authority).collect();
     if let (Profile::Entra(entra), KeySource::Discovery { issuer, .. }) = (profile, &source)
         && entra.only_tenant().is_some()
     {

@@ -15,6 +15,16 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 
 /// A base URL: scheme, host, optional port and path; no user, query or fragment. The reason is for the operator.
 pub(crate) fn parse(text: &str) -> Result<Uri, String> {
+    let uri = endpoint(text)?;
+    if uri.query().is_some() {
+        Err(format!("{text:?}: a query has no place here"))
+    } else {
+        Ok(uri)
+    }
+}
+
+/// The address of a document: as a base URL, but it may have a query.
+pub(crate) fn endpoint(text: &str) -> Result<Uri, String> {
     let refuse = |reason: &str| Err(format!("{text:?}: {reason}"));
     if text.contains('#') {
         return refuse("a fragment has no place here");
@@ -25,8 +35,8 @@ pub(crate) fn parse(text: &str) -> Result<Uri, String> {
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return refuse("not an absolute URL");
     };
-    if authority.as_str().contains('@') || uri.query().is_some() {
-        return refuse("a user name or query has no place here");
+    if authority.as_str().contains('@') {
+        return refuse("a user name has no place here");
     }
     if authority.as_str().bytes().any(|b| b.is_ascii_uppercase()) {
         return refuse("write the host in lower case, as issuers do");

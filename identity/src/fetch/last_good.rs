@@ -1,0 +1,174 @@
+//! The last good key set on disk, so that a start does not depend on the provider.
+//!
+//! Whoever can write this file can sign tokens, so it is refused when others could have written it, when it is another
+//! provider's or damaged, and when it claims to come from the future.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{KeySource, ProviderConfig};
+use crate::keyring::JwksRefused;
+
+/// A document of 256 KiB, escaped.
+const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
+const FORMAT: u32 = 1;
+/// Seconds by which the clock may have been set back since the file was written.
+const CLOCK_BACK_SECONDS: i64 = 300;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LastGoodError {
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    #[error("{0}: belongs to another user, or others may write it or its directory")]
+    Exposed(String),
+    #[error("{0}: {1}")]
+    Refused(String, &'static str),
+    #[error("{0}")]
+    Keys(JwksRefused),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stored {
+    format: u32,
+    provider: String,
+    /// The configured address that the document came from: another configuration must not find it.
+    origin: String,
+    pub(super) fetched_at: i64,
+    /// Over origin, time and document, hexadecimal: against damage, not against forgery.
+    sha256: String,
+    pub(super) document: String,
+}
+
+impl Stored {
+    fn checksum(&self) -> String {
+        let text = format!(
+            "{}\n{}\n{}\n{}",
+            self.provider, self.origin, self.fetched_at, self.document
+        );
+        digest(&SHA256, text.as_bytes())
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// One provider's file.
+#[derive(Clone, Debug)]
+pub(super) struct LastGood {
+    directory: PathBuf,
+    path: PathBuf,
+    provider: String,
+    origin: String,
+}
+
+impl LastGood {
+    pub(super) fn new(directory: &Path, config: &ProviderConfig) -> Self {
+        let (KeySource::Jwks(origin) | KeySource::Discovery { url: origin, .. }) = &config.endpoints.source;
+        Self {
+            directory: directory.to_owned(),
+            path: directory.join(format!("keys-{}.json", config.id)),
+            provider: config.id.as_str().to_owned(),
+            origin: origin.clone(),
+        }
+    }
+
+    /// The stored set; `None` if there is no file.
+    pub(super) fn load(&self, now: i64) -> Result<Option<Stored>, LastGoodError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io(error)),
+        };
+        self.check_ownership(&file)?;
+        let mut text = String::new();
+        file.take(MAX_FILE_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|error| self.io(error))?;
+        let stored: Stored =
+            serde_json::from_str(&text).map_err(|_| self.refuse("not a file of this program"))?;
+        if stored.format != FORMAT {
+            return Err(self.refuse("written by another version; it will be replaced"));
+        }
+        if stored.checksum() != stored.sha256 {
+            return Err(self.refuse("damaged: the checksum does not match"));
+        }
+        if stored.provider != self.provider || stored.origin != self.origin {
+            return Err(self.refuse("fetched under another configuration"));
+        }
+        if stored.fetched_at > now.saturating_add(CLOCK_BACK_SECONDS) {
+            return Err(self.refuse("fetched in the future: check the clock"));
+        }
+        Ok(Some(stored))
+    }
+
+    /// Replaces the file as a whole, durable before it is visible.
+    pub(super) fn save(&self, document: &[u8], fetched_at: i64) -> Result<(), LastGoodError> {
+        let mut stored = Stored {
+            format: FORMAT,
+            provider: self.provider.clone(),
+            origin: self.origin.clone(),
+            fetched_at,
+            sha256: String::new(),
+            document: String::from_utf8(document.to_vec())
+                .map_err(|_| self.refuse("the document is not UTF-8"))?,
+        };
+        stored.sha256 = stored.checksum();
+        let text =
+            serde_json::to_vec(&stored).map_err(|_| self.refuse("the document cannot be written as JSON"))?;
+        let write = || {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.directory)?;
+            let beside = self.path.with_extension(format!("{}.new", std::process::id()));
+            let _ = fs::remove_file(&beside);
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&beside)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&beside, &self.path)?;
+            File::open(&self.directory)?.sync_all()
+        };
+        write().map_err(|error| self.io(error))
+    }
+
+    fn check_ownership(&self, file: &File) -> Result<(), LastGoodError> {
+        const OTHERS_MAY_WRITE: u32 = 0o022;
+        let file = file.metadata().map_err(|error| self.io(error))?;
+        let directory = fs::metadata(&self.directory).map_err(|error| self.io(error))?;
+        // Our own user id, as the owner of a thing that is certainly ours.
+        let ours = fs::metadata("/proc/self").map_or(directory.uid(), |own| own.uid());
+        let foreign = |owner: u32| owner != ours && owner != 0;
+        if foreign(file.uid())
+            || foreign(directory.uid())
+            || (file.mode() | directory.mode()) & OTHERS_MAY_WRITE != 0
+        {
+            return Err(LastGoodError::Exposed(self.path.display().to_string()));
+        }
+        Ok(())
+    }
+
+    fn io(&self, error: io::Error) -> LastGoodError {
+        LastGoodError::Io(self.path.display().to_string(), error)
+    }
+
+    fn refuse(&self, reason: &'static str) -> LastGoodError {
+        LastGoodError::Refused(self.path.display().to_string(), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests;
