@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use contract::header;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster_v3;
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbPolicy,
+};
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster, OutlierDetection};
 use envoy_types::pb::envoy::config::core::v3 as core_v3;
 use envoy_types::pb::envoy::config::core::v3::{
@@ -25,6 +27,7 @@ use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::{
     ExtAuthzPerRoute, ext_authz_per_route,
 };
+use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::envoy::extensions::router::cluster_specifiers::matcher::v3 as specifier_v3;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls_v3;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http_v3;
@@ -43,6 +46,8 @@ pub(super) const ROUTE_CONFIGURATION: &str = "edge";
 /// The cluster in `envoy.yaml` that is this router's HTTP listener.
 const ROUTER_HTTP: &str = "tenant-router-http";
 
+/// What certificates of TLS cells chain to: a file on Envoy's host, where Envoy's own image has it.
+const CELL_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Requests and connections of one cell: each WebSocket holds one of both, and the default 1024 would hang the next.
 const CELL_CAPACITY: u32 = 20_000;
 /// uvicorn and Node close idle connections after 5 s: closing first avoids sending on a connection that just ends.
@@ -86,6 +91,8 @@ pub(super) fn cluster(name: &str, place: &Place) -> Any {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
         connect_timeout: Some(CONNECT_TIMEOUT),
+        // AUTO would take IPv6 alone wherever there is any, also for a cell that listens on IPv4.
+        dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
         lb_policy: LbPolicy::LeastRequest.into(),
         circuit_breakers: Some(CircuitBreakers {
             thresholds: vec![Thresholds {
@@ -158,10 +165,15 @@ fn outlier_detection() -> OutlierDetection {
     }
 }
 
-/// TLS to a cell: the certificate must come from the system's roots and carry the endpoint's DNS name.
+/// TLS to a cell: the certificate must chain to [`CELL_CA`] and carry the endpoint's DNS name.
 fn tls() -> TransportSocket {
+    // Not `system_root_certs`: Envoy 1.40 ignores it, and would then verify nothing.
+    let ca = core_v3::DataSource {
+        specifier: Some(core_v3::data_source::Specifier::Filename(CELL_CA.to_owned())),
+        ..Default::default()
+    };
     let validation = tls_v3::CertificateValidationContext {
-        system_root_certs: Some(tls_v3::certificate_validation_context::SystemRootCerts {}),
+        trusted_ca: Some(ca),
         ..Default::default()
     };
     let context = tls_v3::UpstreamTlsContext {
@@ -282,6 +294,16 @@ fn retry_policy() -> route_v3::RetryPolicy {
     route_v3::RetryPolicy {
         retry_on: "connect-failure,refused-stream,reset-before-request".to_owned(),
         num_retries: uint(2),
+        // Not at the endpoint that just failed, where there is another.
+        retry_host_predicate: vec![route_v3::retry_policy::RetryHostPredicate {
+            name: "previous_hosts".to_owned(),
+            config_type: Some(
+                route_v3::retry_policy::retry_host_predicate::ConfigType::TypedConfig(any(
+                    &PreviousHostsPredicate {},
+                )),
+            ),
+        }],
+        host_selection_retry_max_attempts: 3,
         ..Default::default()
     }
 }

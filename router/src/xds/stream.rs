@@ -7,7 +7,8 @@
 //! 2. after their ACK, the routes. Envoy holds back the ACK until the new clusters are warm, so it means "usable";
 //! 3. after that ACK, the clusters again, now without those that no route names.
 //!
-//! A refused response is not sent again until the desired state changes: Envoy keeps its last good.
+//! A refused response is not sent again: Envoy keeps its last good. Where its words name the clusters that it cannot
+//! take, the others go on without them, because one bad cell must not hold up all; the version is not acknowledged then.
 
 use std::sync::Arc;
 
@@ -132,6 +133,10 @@ pub(super) struct Stream {
     routes: Conversation<Arc<Routes>>,
     /// Definitions of all clusters in the last response, so that those still mapped can be sent again.
     known: Clusters,
+    /// The clusters that Envoy accepted last.
+    good: Clusters,
+    /// Clusters that Envoy refused by name, as they were defined.
+    rejected: Clusters,
     /// The routes Envoy had before those in flight or refused.
     held: Option<Arc<Routes>>,
     /// The version that Envoy brought from another router. Until ours is as new, sending would take it back.
@@ -171,6 +176,8 @@ impl Stream {
                 self.floor = self.floor.max(Desired::parse_version_info(&request.version_info));
             }
             Event::Accepted(Kind::Routes) => self.held.clone_from(&self.routes.accepted),
+            Event::Accepted(Kind::Clusters) => self.good = self.clusters.accepted.clone().unwrap_or_default(),
+            Event::Refused(Kind::Clusters, detail) => self.reject(detail),
             _ => {}
         }
         self.settle();
@@ -194,11 +201,11 @@ impl Stream {
                 .collect();
             let response = self.response(cluster_type(), resources, &desired);
             self.known.clone_from(&clusters);
-            self.clusters.sent(&response.nonce, clusters);
+            self.clusters.sent(&response.nonce, clusters.clone());
             responses.push(response);
         }
         let routes = &desired.content.routes;
-        if self.has_clusters(&desired) && self.routes.due(routes) {
+        if self.has_clusters(&clusters) && self.routes.due(routes) {
             let response = self.response(route_type(), vec![routes.resource.clone()], &desired);
             self.routes.sent(&response.nonce, Arc::clone(routes));
             responses.push(response);
@@ -206,9 +213,18 @@ impl Stream {
         responses
     }
 
-    /// The desired clusters, and those that routes in Envoy's hands may still name.
+    /// The desired clusters, and those that routes in Envoy's hands may still name. In place of a rejected one stands
+    /// the definition that Envoy took before, if any.
     fn wanted_clusters(&self, desired: &Desired) -> Clusters {
         let mut clusters = desired.content.clusters.clone();
+        for (name, rejected) in &self.rejected {
+            if clusters.get(name) == Some(rejected) {
+                match self.good.get(name) {
+                    Some(good) => clusters.insert(name.clone(), Arc::clone(good)),
+                    None => clusters.remove(name),
+                };
+            }
+        }
         let named = self
             .held
             .iter()
@@ -222,23 +238,43 @@ impl Stream {
         clusters
     }
 
-    /// Whether Envoy has every desired cluster as it is desired.
-    fn has_clusters(&self, desired: &Desired) -> bool {
+    /// Notes the clusters that a refusal names: Envoy writes `<cluster>: <reason>` for each. One already noted stays as
+    /// it is, so that each refusal leaves less to try, and the trying ends.
+    fn reject(&mut self, detail: &str) {
+        let named = |name: &str| detail.contains(&format!("{name}: "));
+        for (name, cluster) in self
+            .clusters
+            .refused
+            .iter()
+            .flatten()
+            .filter(|(name, _)| named(name))
+        {
+            self.rejected
+                .entry(name.clone())
+                .or_insert_with(|| Arc::clone(cluster));
+        }
+    }
+
+    /// Whether Envoy has every cluster of `wanted` as it is there.
+    fn has_clusters(&self, wanted: &Clusters) -> bool {
         let Some(accepted) = &self.clusters.accepted else {
             return false;
         };
-        let has = |(name, cluster): (&String, _)| accepted.get(name) == Some(cluster);
-        desired.content.clusters.iter().all(has)
+        wanted
+            .iter()
+            .all(|(name, cluster)| accepted.get(name) == Some(cluster))
     }
 
     /// Raises the acknowledged version when Envoy has all of the desired state, also when that state became newer
     /// without a change that Envoy would see.
     fn settle(&mut self) {
         let Some(desired) = &self.desired else { return };
+        self.rejected
+            .retain(|name, cluster| desired.content.clusters.get(name) == Some(cluster));
         let below_floor = self.floor.is_some_and(|floor| floor > desired.version);
         if !below_floor
             && self.routes.accepted.as_ref() == Some(&desired.content.routes)
-            && self.has_clusters(desired)
+            && self.has_clusters(&desired.content.clusters)
         {
             self.acknowledged = desired.version;
         }

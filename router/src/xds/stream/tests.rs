@@ -68,9 +68,13 @@ fn ack(response: &DiscoveryResponse) -> DiscoveryRequest {
 }
 
 fn nack(response: &DiscoveryResponse) -> DiscoveryRequest {
+    refuse(response, "no such thing")
+}
+
+fn refuse(response: &DiscoveryResponse, message: &str) -> DiscoveryRequest {
     let error = rpc::Status {
         code: 3,
-        message: "no such thing".to_owned(),
+        message: message.to_owned(),
         ..Default::default()
     };
     DiscoveryRequest {
@@ -276,6 +280,69 @@ fn a_refusal_keeps_the_last_good_until_the_state_changes() {
     stream.request(&ack(&clusters));
     assert_eq!(stream.acknowledged(), version(4));
     assert!(stream.respond().is_empty());
+}
+
+#[test]
+fn one_bad_cell_does_not_hold_up_the_others() {
+    let mut stream = settled(&desired(1, &[cell("cell-a", 1)]));
+    stream.desire(desired(
+        2,
+        &[cell("cell-a", 1), cell("cell-b", 2), cell("cell-bb", 3)],
+    ));
+    let (clusters, _) = due(&mut stream);
+    stream.request(&refuse(
+        &clusters,
+        "Error adding/updating cluster(s) cell/cell-b: 'no CA'",
+    ));
+    let (clusters, names) = due(&mut stream);
+    assert_eq!(names, ["cell/cell-a", "cell/cell-bb", "platform/control-plane"]);
+    stream.request(&ack(&clusters));
+    let (routes, _) = due(&mut stream);
+    stream.request(&ack(&routes));
+    assert!(stream.respond().is_empty());
+    assert_eq!(stream.acknowledged(), version(1), "Envoy has not all of it");
+    stream.desire(desired(
+        3,
+        &[cell("cell-a", 1), cell("cell-b", 4), cell("cell-bb", 3)],
+    ));
+    let (clusters, names) = due(&mut stream);
+    assert_eq!(
+        names,
+        [
+            "cell/cell-a",
+            "cell/cell-b",
+            "cell/cell-bb",
+            "platform/control-plane"
+        ]
+    );
+    stream.request(&ack(&clusters));
+    assert_eq!(stream.acknowledged(), version(3));
+    assert!(stream.respond().is_empty());
+}
+
+#[test]
+fn a_bad_change_of_a_cell_keeps_its_last_good_address() {
+    let mut stream = settled(&desired(1, &[cell("cell-a", 1)]));
+    stream.desire(desired(2, &[cell("cell-a", 9), cell("cell-b", 2)]));
+    let (clusters, _) = due(&mut stream);
+    stream.request(&refuse(
+        &clusters,
+        "Error adding/updating cluster(s) cell/cell-a: 'no CA'",
+    ));
+    let (clusters, names) = due(&mut stream);
+    assert_eq!(names, ["cell/cell-a", "cell/cell-b", "platform/control-plane"]);
+    assert_eq!(
+        clusters.resources[0],
+        desired(0, &[cell("cell-a", 1)]).content.clusters["cell/cell-a"].resource
+    );
+    stream.request(&refuse(
+        &clusters,
+        "Error adding/updating cluster(s) cell/cell-a: 'still'",
+    ));
+    assert!(
+        stream.respond().is_empty(),
+        "the last good one is refused as well: nothing is left to try"
+    );
 }
 
 #[test]
