@@ -24,7 +24,8 @@ pub fn usage(pid: u32) -> anyhow::Result<Usage> {
     let ticks = cpu_ticks(&read("stat")?).context("unexpected /proc/<pid>/stat")?;
     let status = read("status")?;
     Ok(Usage {
-        cpu: Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100),
+        cpu: Duration::from_secs(ticks)
+            / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100),
         resident: kibibytes(&status, "VmRSS:").context("no VmRSS in /proc/<pid>/status")?,
         peak: kibibytes(&status, "VmHWM:").context("no VmHWM in /proc/<pid>/status")?,
     })
@@ -32,7 +33,10 @@ pub fn usage(pid: u32) -> anyhow::Result<Usage> {
 
 /// utime + stime: fields 14 and 15. Field 2 is the name in parentheses and may itself hold spaces and parentheses.
 fn cpu_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
+    let mut fields = stat
+        .get(stat.rfind(')')? + 1..)?
+        .split_ascii_whitespace()
+        .skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
@@ -47,14 +51,18 @@ mod tests {
 
     #[test]
     fn the_name_may_hold_anything() {
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 900 0 3 0 120 34 0 0 20 0 5 0 100 1000 200 18446744073709551615";
+        let stat =
+            "7 (a ) b) S 1 7 7 0 -1 4194560 900 0 3 0 120 34 0 0 20 0 5 0 100 1000 200 18446744073709551615";
         assert_eq!(cpu_ticks(stat), Some(154));
         assert_eq!(cpu_ticks("7 (a"), None);
     }
 
     #[test]
     fn memory_is_in_bytes() {
-        assert_eq!(kibibytes("Name:\tx\nVmHWM:\t    9 kB\nVmRSS:\t    8 kB\n", "VmRSS:"), Some(8192));
+        assert_eq!(
+            kibibytes("Name:\tx\nVmHWM:\t    9 kB\nVmRSS:\t    8 kB\n", "VmRSS:"),
+            Some(8192)
+        );
         assert_eq!(kibibytes("Name:\tx\n", "VmRSS:"), None);
     }
 

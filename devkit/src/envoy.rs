@@ -35,7 +35,9 @@ pub async fn locate(
         return Ok(chosen);
     }
     let path = variable("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|folder| folder.join("envoy")).find(|file| is_executable(file));
+    let on_path = std::env::split_paths(&path)
+        .map(|folder| folder.join("envoy"))
+        .find(|file| is_executable(file));
     if let Some(found) = on_path {
         match check_release(&found).await {
             Ok(()) => return Ok(found),
@@ -53,7 +55,10 @@ fn is_executable(file: &Path) -> bool {
 
 /// An error unless `envoy --version` names our release line.
 pub async fn check_release(envoy: &Path) -> anyhow::Result<()> {
-    let run = tokio::process::Command::new(envoy).arg("--version").kill_on_drop(true).output();
+    let run = tokio::process::Command::new(envoy)
+        .arg("--version")
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(VERSION_DEADLINE, run)
         .await
         .with_context(|| format!("{} --version does not end", envoy.display()))?
@@ -95,7 +100,8 @@ impl Launch {
     /// Writes the configuration; the result starts Envoy with it.
     pub fn prepare(self) -> anyhow::Result<Spec> {
         let config = self.folder.join(format!("{}.yaml", self.name));
-        std::fs::write(&config, &self.config).with_context(|| format!("cannot write {}", config.display()))?;
+        std::fs::write(&config, &self.config)
+            .with_context(|| format!("cannot write {}", config.display()))?;
         let args: [OsString; 9] = [
             "--config-path".into(),
             config.into(),
@@ -125,8 +131,14 @@ mod tests {
 
     #[test]
     fn the_release_is_read_from_the_version_line() {
-        assert_eq!(release("\n/x/envoy  version: 1a2b/1.40.0/Clean/RELEASE/BoringSSL\n"), Some("1.40"));
-        assert_eq!(release("envoy version: 1a2b/1.9.12-dev/Modified/DEBUG/BoringSSL"), Some("1.9"));
+        assert_eq!(
+            release("\n/x/envoy  version: 1a2b/1.40.0/Clean/RELEASE/BoringSSL\n"),
+            Some("1.40")
+        );
+        assert_eq!(
+            release("envoy version: 1a2b/1.9.12-dev/Modified/DEBUG/BoringSSL"),
+            Some("1.9")
+        );
         assert_eq!(release("GNU envoy 3"), None);
         assert_eq!(release("envoy version: none"), None);
     }
@@ -135,7 +147,9 @@ mod tests {
     async fn a_chosen_binary_that_is_no_envoy_is_an_error_not_a_fetch() {
         let folder = tempfile::tempdir().unwrap();
         let chosen = |name: &str| (name == "ENVOY_BIN").then(|| OsString::from("/bin/true"));
-        let error = locate(chosen, folder.path(), &Progress::silent()).await.unwrap_err();
+        let error = locate(chosen, folder.path(), &Progress::silent())
+            .await
+            .unwrap_err();
         assert!(format!("{error:#}").starts_with("ENVOY_BIN"), "{error:#}");
         assert!(!folder.path().join("target").exists());
     }

@@ -39,7 +39,11 @@ impl Answer {
 }
 
 /// Sends `request` to `addr` and reads the whole answer; an error when that takes longer than `deadline`.
-pub async fn send(addr: SocketAddr, request: Request<Full<Bytes>>, deadline: Duration) -> anyhow::Result<Answer> {
+pub async fn send(
+    addr: SocketAddr,
+    request: Request<Full<Bytes>>,
+    deadline: Duration,
+) -> anyhow::Result<Answer> {
     tokio::time::timeout(deadline, exchange(addr, request))
         .await
         .with_context(|| format!("{addr} did not answer within {deadline:?}"))?
@@ -53,15 +57,25 @@ pub async fn get(addr: SocketAddr, path: &str, deadline: Duration) -> anyhow::Re
 
 async fn exchange(addr: SocketAddr, mut request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
     if !request.headers().contains_key(header::HOST) {
-        request.headers_mut().insert(header::HOST, HeaderValue::try_from(addr.to_string())?);
+        request
+            .headers_mut()
+            .insert(header::HOST, HeaderValue::try_from(addr.to_string())?);
     }
     let stream = tokio::net::TcpStream::connect(addr).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {
         let (parts, body) = sender.send_request(request).await?.into_parts();
         // The limit's error type is a boxed one.
-        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        let body = Limited::new(body, BODY_LIMIT)
+            .collect()
+            .await
+            .map_err(anyhow::Error::from_boxed)?
+            .to_bytes();
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
     };
     // The connection does the reading and writing, and ends with the answer.
     tokio::select! {

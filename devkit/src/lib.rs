@@ -6,6 +6,11 @@
 //! 2. [`serve`] is how each of its programs listens, and `client` how tests call them.
 //! 3. [`idp`] plays Entra ID, Auth0 and Cloudflare Access: it serves discovery and keys over HTTP and signs tokens.
 //! 4. [`cell`] is where requests land: it answers with what it received, and can be fenced.
+//! 5. [`place`], [`ports`], [`process`], [`reaper`]: where programs are, what they listen on, how they live and that
+//!    none is left behind; [`progress`] and [`exchange`] serve them.
+//! 6. [`envoy`] finds or fetches Envoy and moves the production configuration to the stack's ports.
+//! 7. [`stack`] starts all of it in order and gives handles; [`up`] is a stack in the foreground.
+//! 8. [`load`] sends requests at a constant rate; [`cpu`] tells what they cost.
 
 pub mod dev;
 
@@ -16,3 +21,25 @@ mod client;
 pub mod idp;
 
 pub mod cell;
+
+pub mod place;
+
+pub mod progress;
+
+pub mod ports;
+
+pub mod exchange;
+
+pub mod reaper;
+
+pub mod process;
+
+pub mod envoy;
+
+pub mod stack;
+
+pub mod up;
+
+pub mod load;
+
+pub mod cpu;

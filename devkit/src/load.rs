@@ -77,13 +77,26 @@ impl Plan {
     #[must_use]
     pub fn new(target: SocketAddr, rate: u32, duration: Duration) -> Self {
         let timeout = Duration::from_secs(10);
-        Self { target, protocol: Protocol::Http1, rate, duration, connections: 32, streams: 1, timeout }
+        Self {
+            target,
+            protocol: Protocol::Http1,
+            rate,
+            duration,
+            connections: 32,
+            streams: 1,
+            timeout,
+        }
     }
 
     /// The same over `connections` HTTP/2 connections of `streams` requests each.
     #[must_use]
     pub fn http2(self, connections: usize, streams: usize) -> Self {
-        Self { protocol: Protocol::Http2, connections, streams, ..self }
+        Self {
+            protocol: Protocol::Http2,
+            connections,
+            streams,
+            ..self
+        }
     }
 }
 
@@ -100,14 +113,18 @@ impl Template {
             Protocol::Http1 => Request::get(path).header(header::HOST, host),
             Protocol::Http2 => Request::get(format!("http://{host}{path}")),
         };
-        Ok(Self { request: request.body(Full::default())? })
+        Ok(Self {
+            request: request.body(Full::default())?,
+        })
     }
 
     /// With one more header. The value is marked sensitive, so that no debug output shows it.
     pub fn header(mut self, name: &str, value: &str) -> anyhow::Result<Self> {
         let mut value = http::HeaderValue::from_str(value)?;
         value.set_sensitive(true);
-        self.request.headers_mut().append(http::HeaderName::try_from(name)?, value);
+        self.request
+            .headers_mut()
+            .append(http::HeaderName::try_from(name)?, value);
         Ok(self)
     }
 
@@ -163,11 +180,13 @@ impl Load {
         let (started, starting) = oneshot::channel();
         let (make, classify): (MakeRequest, Classify) = (Box::new(make), Box::new(classify));
         let shared = Arc::clone(&pace);
-        std::thread::Builder::new().name("load".to_owned()).spawn(move || {
-            let report = drive(&plan, &shared, make, classify, started);
-            // The caller may have lost interest.
-            let _ = to_caller.send(report);
-        })?;
+        std::thread::Builder::new()
+            .name("load".to_owned())
+            .spawn(move || {
+                let report = drive(&plan, &shared, make, classify, started);
+                // The caller may have lost interest.
+                let _ = to_caller.send(report);
+            })?;
         match starting.await {
             Ok(()) => Ok(Self { pace, report }),
             Err(_) => match report.await.context("the load thread ended early")? {
@@ -221,14 +240,20 @@ fn drive(
     classify: Classify,
     started: oneshot::Sender<()>,
 ) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let workers = tokio::task::LocalSet::new();
     runtime.block_on(workers.run_until(async {
         let mut links = Vec::new();
         for _ in 0..plan.connections {
             links.push(Rc::new(Link::open(plan).await?));
         }
-        let streams = if plan.protocol == Protocol::Http1 { 1 } else { plan.streams };
+        let streams = if plan.protocol == Protocol::Http1 {
+            1
+        } else {
+            plan.streams
+        };
         let count = plan.connections.saturating_mul(streams);
         let start = Instant::now() + LEAD;
         let pacer = pace::start(Arc::clone(pace), start, count)?;
@@ -257,7 +282,10 @@ fn drive(
         let elapsed = start.elapsed();
         drop(links);
         let work = Rc::try_unwrap(work).ok().context("a worker is still there")?;
-        Ok(work.recorder.into_inner().report(plan, pace.released(), elapsed, reconnects))
+        Ok(work
+            .recorder
+            .into_inner()
+            .report(plan, pace.released(), elapsed, reconnects))
     }))
 }
 
@@ -280,7 +308,13 @@ impl Work {
             let request = (self.make.borrow_mut())(index);
             let sent = Instant::now();
             let result = link.exchange(request).await;
-            let shot = Shot { index, intended, sent, ended: Instant::now(), result: result.as_ref().map_err(|f| *f) };
+            let shot = Shot {
+                index,
+                intended,
+                sent,
+                ended: Instant::now(),
+                result: result.as_ref().map_err(|f| *f),
+            };
             let outcome = (self.classify.borrow_mut())(&shot);
             self.recorder.borrow_mut().record(&shot, outcome);
         }

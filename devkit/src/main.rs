@@ -1,5 +1,6 @@
 //! `alphaswarm-dev`: the dev stack's own programs. In no image, never in production.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,13 @@ enum Program {
     Idp(devkit::idp::Args),
     /// Demo cell: answers every request with what it received.
     Cell(devkit::cell::Args),
+    /// The whole dev stack in the foreground, until Ctrl-C.
+    Up(devkit::up::Args),
+    /// Load on a running dev stack, at a constant rate.
+    Load(devkit::load::command::Args),
+    /// Kills the programs of a starter that died; started by every stack.
+    #[command(name = devkit::reaper::SUBCOMMAND, hide = true)]
+    Reap,
 }
 
 #[tokio::main]
@@ -40,10 +48,18 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let outcome = match cli.program {
         Program::Idp(args) => devkit::idp::run(args).await,
         Program::Cell(args) => devkit::cell::run(args).await,
+        Program::Up(args) => devkit::up::run(args).await,
+        Program::Load(args) => devkit::load::command::run(args).await,
+        Program::Reap => {
+            // Nothing else runs in this process, so it may block.
+            devkit::reaper::run(std::io::stdin().lock());
+            Ok(())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,7 +21,10 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
         }
     }
     let folder = own.parent().unwrap_or(Path::new("."));
-    bail!("the program {name} is missing beside {}: run `cargo build --release`", folder.display())
+    bail!(
+        "the program {name} is missing beside {}: run `cargo build --release`",
+        folder.display()
+    )
 }
 
 /// The repository: the first folder above the running executable that holds `envoy/envoy.yaml`, else where this crate

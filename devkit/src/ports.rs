@@ -15,8 +15,8 @@ const STEP: u16 = 34;
 /// From here on Linux hands out ports to outgoing connections, so a listener may find its port taken at any time.
 const EPHEMERAL: u16 = 32_768;
 
-/// The ports of one instance of the stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The ports of one instance of the stack; by default the default ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     offset: u16,
 }
@@ -26,7 +26,10 @@ impl Ports {
     pub fn new(offset: u16) -> anyhow::Result<Self> {
         let highest = port::ALL.into_iter().max().unwrap_or(0);
         if highest.checked_add(offset).is_none() {
-            bail!("ALPHASWARM_PORT_OFFSET={offset} is too large: at most {}", u16::MAX - highest);
+            bail!(
+                "ALPHASWARM_PORT_OFFSET={offset} is too large: at most {}",
+                u16::MAX - highest
+            );
         }
         Ok(Self { offset })
     }
@@ -89,8 +92,15 @@ impl Block {
             let ports = Ports::new(n * STEP)?;
             let path = locks.join(n.to_string());
             let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-            if lock.try_lock().is_ok() && port::ALL.into_iter().all(|p| TcpListener::bind(ports.addr(p)).is_ok()) {
-                return Ok(Self { ports, _lock: Some(lock) });
+            if lock.try_lock().is_ok()
+                && port::ALL
+                    .into_iter()
+                    .all(|p| TcpListener::bind(ports.addr(p)).is_ok())
+            {
+                return Ok(Self {
+                    ports,
+                    _lock: Some(lock),
+                });
             }
         }
         bail!("no block of free ports found below {EPHEMERAL}")
@@ -146,10 +156,16 @@ mod tests {
     fn a_taken_port_is_named_with_what_to_do() {
         let held = Block::free().unwrap();
         let listener = TcpListener::bind(held.ports().addr(port::EDGE)).unwrap();
-        let error = Block::chosen(held.ports().offset(), &[(port::EDGE_ADMIN, "Envoy's admin"), (port::EDGE, "Envoy")])
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(&format!("port {} (Envoy)", listener.local_addr().unwrap().port())), "{error}");
+        let error = Block::chosen(
+            held.ports().offset(),
+            &[(port::EDGE_ADMIN, "Envoy's admin"), (port::EDGE, "Envoy")],
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.contains(&format!("port {} (Envoy)", listener.local_addr().unwrap().port())),
+            "{error}"
+        );
         assert!(error.contains("ALPHASWARM_PORT_OFFSET"), "{error}");
         assert!(!error.contains('\n'), "one line: {error}");
     }

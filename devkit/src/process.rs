@@ -28,8 +28,17 @@ const READY_DEADLINE: Duration = Duration::from_secs(1);
 const TAIL_BYTES: u64 = 16 * 1024;
 /// Variables that a program may inherit. Everything else it sees is in its [`Spec`], so that what happens to be set in
 /// somebody's shell cannot change a test.
-const INHERITED: [&str; 9] =
-    ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
+const INHERITED: [&str; 9] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "RUST_BACKTRACE",
+    "LLVM_PROFILE_FILE",
+];
 
 /// How to start a program.
 #[derive(Clone, Debug)]
@@ -82,7 +91,11 @@ impl Program {
             name: spec.name.clone(),
             log: spec.log.clone(),
             reaper,
-            state: Mutex::new(State { spec, child: None, last_exit: None }),
+            state: Mutex::new(State {
+                spec,
+                child: None,
+                last_exit: None,
+            }),
         }
     }
 
@@ -119,7 +132,11 @@ impl Program {
         let mut child = Command::new(&spec.program)
             .args(&spec.args)
             .env_clear()
-            .envs(INHERITED.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(
+                INHERITED
+                    .into_iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .envs(&spec.env)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -146,7 +163,9 @@ impl Program {
 
     /// Waits until it is ready. The error says what it answered last, or, when it has ended, its last log lines.
     pub async fn ready(&self, deadline: Duration) -> anyhow::Result<()> {
-        let Some((addr, path)) = self.state().spec.ready.clone() else { return Ok(()) };
+        let Some((addr, path)) = self.state().spec.ready.clone() else {
+            return Ok(());
+        };
         let until = Instant::now() + deadline;
         loop {
             let answer = exchange::get(addr, &path, READY_DEADLINE).await;
@@ -189,7 +208,9 @@ impl Program {
         let mut state = self.state();
         self.poll(&mut state);
         // Under the lock and after the poll, so the pid cannot have become somebody else's.
-        let Some(pid) = state.child.as_ref().and_then(group) else { bail!("{} does not run", self.name) };
+        let Some(pid) = state.child.as_ref().and_then(group) else {
+            bail!("{} does not run", self.name)
+        };
         kill_process_group(pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
@@ -216,7 +237,10 @@ impl Program {
         // A paused program meets its SIGTERM only when it goes on.
         let _ = self.resume();
         if let Some(status) = self.wait(deadline).await {
-            return Some(Stopped { status, forced: false });
+            return Some(Stopped {
+                status,
+                forced: false,
+            });
         }
         self.kill().await;
         self.exited().map(|status| Stopped { status, forced: true })
@@ -243,7 +267,11 @@ impl Program {
     /// The last `lines` lines of its log, headed by the log's path.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
-        format!("last lines of {}:\n{}", self.log.display(), tail(&self.log, lines))
+        format!(
+            "last lines of {}:\n{}",
+            self.log.display(),
+            tail(&self.log, lines)
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -293,7 +321,10 @@ fn tail(path: &Path, lines: usize) -> String {
             let text = String::from_utf8_lossy(&end);
             let all: Vec<_> = text.lines().collect();
             let from = all.len().saturating_sub(lines);
-            all.into_iter().skip(from).map(|line| format!("  {line}\n")).collect()
+            all.into_iter()
+                .skip(from)
+                .map(|line| format!("  {line}\n"))
+                .collect()
         }
         Err(error) => format!("  (unreadable: {error})\n"),
     }

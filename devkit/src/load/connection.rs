@@ -161,8 +161,10 @@ impl Link {
                 Sender::Http1(sender)
             }
             Protocol::Http2 => {
-                let (sender, connection) =
-                    http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(stream).await?;
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .handshake(stream)
+                    .await?;
                 tokio::spawn(connection);
                 Sender::Http2(sender)
             }
@@ -188,7 +190,9 @@ async fn read(response: Response<Incoming>) -> Result<Answer, Failure> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Failure::Closed)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Failure::Closed)?.into_data() else {
+            continue;
+        };
         if first.len() + rest.len() + data.len() > BODY_LIMIT {
             return Err(Failure::TooLarge);
         }
@@ -198,6 +202,14 @@ async fn read(response: Response<Incoming>) -> Result<Answer, Failure> {
             rest.extend_from_slice(&data);
         }
     }
-    let body = if rest.is_empty() { first } else { Bytes::from([first.as_ref(), rest.as_ref()].concat()) };
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    let body = if rest.is_empty() {
+        first
+    } else {
+        Bytes::from([first.as_ref(), rest.as_ref()].concat())
+    };
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    })
 }

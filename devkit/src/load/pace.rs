@@ -52,7 +52,9 @@ impl Pace {
 
     /// Waits for a due request and takes it; false when there will be no more.
     pub(super) async fn due(&self) -> bool {
-        let Ok(permit) = self.permits.acquire().await else { return false };
+        let Ok(permit) = self.permits.acquire().await else {
+            return false;
+        };
         permit.forget();
         // Permits beyond the released requests are the pacer's way to end the workers.
         self.claimed.fetch_add(1, Ordering::AcqRel) < self.released()
@@ -83,5 +85,7 @@ impl Pace {
 
 /// Starts the pacer: the first request is due at `start`.
 pub(super) fn start(pace: Arc<Pace>, start: Instant, workers: usize) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("load-pace".to_owned()).spawn(move || pace.release(start, workers))
+    std::thread::Builder::new()
+        .name("load-pace".to_owned())
+        .spawn(move || pace.release(start, workers))
 }

@@ -98,7 +98,13 @@ impl Report {
             self.connections,
             self.reconnects
         );
-        let width = self.outcomes.keys().map(|name| name.len()).max().unwrap_or(0).max("sent late by".len());
+        let width = self
+            .outcomes
+            .keys()
+            .map(|name| name.len())
+            .max()
+            .unwrap_or(0)
+            .max("sent late by".len());
         let _ = writeln!(
             text,
             "{:width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -136,17 +142,29 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new() -> anyhow::Result<Self> {
         // Two digits for the outcomes: some of them are rare, and each takes memory.
-        let (whole, each) = (Histogram::new_with_max(LONGEST, 3)?, Histogram::new_with_max(LONGEST, 2)?);
-        Ok(Self { latency: whole.clone(), lag: whole, outcomes: BTreeMap::new(), empty: each })
+        let (whole, each) = (
+            Histogram::new_with_max(LONGEST, 3)?,
+            Histogram::new_with_max(LONGEST, 2)?,
+        );
+        Ok(Self {
+            latency: whole.clone(),
+            lag: whole,
+            outcomes: BTreeMap::new(),
+            empty: each,
+        })
     }
 
     pub(super) fn record(&mut self, shot: &Shot<'_>, outcome: Outcome) {
         let latency = micros(shot.ended.saturating_duration_since(shot.intended));
         self.latency.saturating_record(latency);
-        self.lag.saturating_record(micros(shot.sent.saturating_duration_since(shot.intended)));
+        self.lag
+            .saturating_record(micros(shot.sent.saturating_duration_since(shot.intended)));
         let known = self.outcomes.contains_key(&outcome) || self.outcomes.len() < OUTCOMES;
         let outcome = if known { outcome } else { OTHER.into() };
-        self.outcomes.entry(outcome).or_insert_with(|| self.empty.clone()).saturating_record(latency);
+        self.outcomes
+            .entry(outcome)
+            .or_insert_with(|| self.empty.clone())
+            .saturating_record(latency);
     }
 
     pub(super) fn report(self, plan: &Plan, requests: u64, elapsed: Duration, reconnects: u64) -> Report {
@@ -156,7 +174,11 @@ impl Recorder {
             connections: plan.connections,
             requests,
             elapsed,
-            outcomes: self.outcomes.iter().map(|(name, histogram)| (name.clone(), histogram.len())).collect(),
+            outcomes: self
+                .outcomes
+                .iter()
+                .map(|(name, histogram)| (name.clone(), histogram.len()))
+                .collect(),
             latency: Percentiles::of(&self.latency),
             lag: Percentiles::of(&self.lag),
             latency_by_outcome: self
