@@ -1,1 +1,43 @@
-//! .
+//! Where tenants live. The life of a placement, in the order of the modules:
+//!
+//! 1. [`model`], [`key`], [`version`]: the facts, their names and their age.
+//! 2. [`command`]: somebody asks for a change.
+//! 3. [`transition`]: the rules say what changes, or why not. Pure; shared by every store.
+//! 4. [`store`]: the change and its change-log row become durable in one transaction.
+//! 5. [`moves`]: a move is several commands with waits between them.
+//! 6. [`feed`]: a router follows the store and never forgets what it knows.
+//! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
+//! 8. [`current`]: one writer publishes snapshots, readers look up without waiting.
+//!
+//! Only [`store`] does I/O.
+
+pub mod model;
+
+pub mod key;
+
+pub mod version;
+
+pub mod command;
+
+pub mod transition;
+
+pub mod store;
+
+pub mod moves;
+
+pub mod feed;
+
+pub mod snapshot;
+
+pub mod current;
+
+pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
+pub use current::{FeedStatus, Reader, Writer, channel};
+pub use key::Key;
+pub use model::{
+    Cell, CellState, Change, Heartbeat, Host, Link, LinkState, Phase, Placement, Record, Revocation,
+    SetAside, Tenant, TenantState, Versioned,
+};
+pub use snapshot::{Counts, LinkView, PlacementView, RecordChange, Snapshot, TenantView};
+pub use store::{Open, SqliteStore, Store, StoreError};
+pub use version::{Position, Version};

@@ -1,0 +1,189 @@
+//! The current snapshot: one writer, any number of readers that never wait for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use crate::snapshot::Snapshot;
+use crate::version::Version;
+
+/// Makes the two ends. Readers see `first` at once.
+#[must_use]
+pub fn channel(first: Snapshot) -> (Writer, Reader) {
+    let version = first.version();
+    let shared = Arc::new(Shared {
+        snapshot: ArcSwap::from_pointee(first),
+        status: ArcSwap::from_pointee(FeedStatus::default()),
+        versions: watch::Sender::new(version),
+    });
+    (
+        Writer {
+            shared: Arc::clone(&shared),
+        },
+        Reader { shared },
+    )
+}
+
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    status: ArcSwap<FeedStatus>,
+    versions: watch::Sender<Version>,
+}
+
+/// How the feed is doing.
+#[derive(Clone, Debug, Default)]
+pub struct FeedStatus {
+    /// When the source last answered and had nothing newer than what is published.
+    pub last_contact: Option<Instant>,
+    /// Why the source cannot be followed; `None` while it can.
+    pub error: Option<String>,
+    /// The version that the source went back to, refused until `registry adopt`.
+    pub refused: Option<Version>,
+}
+
+impl FeedStatus {
+    /// How long ago the last contact was; `None` if there was none.
+    #[must_use]
+    pub fn staleness(&self) -> Option<Duration> {
+        self.last_contact.map(|at| at.elapsed())
+    }
+}
+
+/// A snapshot was older than the published one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the registry went back from version {published} to {found}: refused until `alphaswarm registry adopt`"
+)]
+pub struct WentBack {
+    /// What readers have.
+    pub published: Version,
+    /// What was offered.
+    pub found: Version,
+}
+
+/// The single end that publishes.
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// What readers see.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Replaces what readers see, in one step. A version never goes back.
+    pub fn publish(&mut self, next: Snapshot) -> Result<(), WentBack> {
+        let published = self.shared.snapshot.load().version();
+        let found = next.version();
+        if found < published {
+            return Err(WentBack { published, found });
+        }
+        self.shared.snapshot.store(Arc::new(next));
+        self.shared.versions.send_replace(found);
+        Ok(())
+    }
+
+    /// The source answered: readers have the newest there is.
+    pub fn contacted(&mut self) {
+        let status = FeedStatus {
+            last_contact: Some(Instant::now()),
+            error: None,
+            refused: None,
+        };
+        self.shared.status.store(Arc::new(status));
+    }
+
+    /// The source could not be followed.
+    pub fn failed(&mut self, error: String, refused: Option<Version>) {
+        let last_contact = self.shared.status.load().last_contact;
+        self.shared.status.store(Arc::new(FeedStatus {
+            last_contact,
+            error: Some(error),
+            refused,
+        }));
+    }
+}
+
+/// A cheap end that reads; clone it freely.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// The current snapshot. Take it once per decision: two loads may be two versions.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.shared.snapshot.load()
+    }
+
+    /// Tells of every new version (only the newest, if several came).
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Version> {
+        self.shared.versions.subscribe()
+    }
+
+    /// How the feed is doing.
+    #[must_use]
+    pub fn status(&self) -> Arc<FeedStatus> {
+        self.shared.status.load_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Builder;
+    use crate::version::Position;
+
+    fn at(epoch: u64, number: u64) -> Snapshot {
+        Builder::default()
+            .finish(Position {
+                version: Version { epoch, number },
+                lineage: 0,
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn a_version_never_goes_back() {
+        let (mut writer, reader) = channel(Snapshot::empty());
+        assert!(!reader.load().is_loaded());
+        writer.publish(at(1, 5)).unwrap();
+        let refused = writer.publish(at(1, 4)).unwrap_err();
+        assert_eq!(
+            (refused.published, refused.found),
+            (at(1, 5).version(), at(1, 4).version())
+        );
+        assert_eq!(reader.load().version(), at(1, 5).version());
+        writer.publish(at(2, 1)).unwrap();
+        assert_eq!(reader.load().version(), at(2, 1).version());
+    }
+
+    #[test]
+    fn a_reader_keeps_the_snapshot_it_took() {
+        let (mut writer, reader) = channel(at(1, 1));
+        let mut versions = reader.subscribe();
+        let taken = reader.load();
+        writer.publish(at(1, 2)).unwrap();
+        assert_eq!(taken.version().number, 1);
+        assert!(versions.has_changed().unwrap());
+        assert_eq!(versions.borrow_and_update().number, 2);
+    }
+
+    #[test]
+    fn an_error_does_not_forget_the_last_contact() {
+        let (mut writer, reader) = channel(Snapshot::empty());
+        assert!(reader.status().staleness().is_none());
+        writer.contacted();
+        writer.failed("gone".to_owned(), None);
+        assert!(reader.status().staleness().is_some());
+        assert_eq!(reader.status().error.as_deref(), Some("gone"));
+        writer.contacted();
+        assert!(reader.status().error.is_none());
+    }
+}

@@ -1,0 +1,422 @@
+//! The facts a registry holds, one serde type each: the same type is stored, followed, served and printed.
+//!
+//! serde says whether the shape is right (ids follow their grammar, states are known); [`Record::check`] says whether
+//! a record makes sense by itself. Together they are what "a good row" means, for commands and for rows that somebody
+//! wrote into the database by hand.
+
+use contract::{CellId, LinkKind, ProviderId, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::key::Key;
+use crate::version::Version;
+
+/// Longest external id of a link, in bytes: a Cloudflare AUD has 64, a namespaced claim is the operator's own.
+pub const MAX_EXTERNAL_ID: usize = 255;
+/// Longest free text (a tenant's name, a tier, a region), in bytes.
+pub const MAX_TEXT: usize = 200;
+/// Most endpoints of one cell.
+pub const MAX_ENDPOINTS: usize = 256;
+
+/// Where a cell is in its life: `provisioning → active → draining → retired`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CellState {
+    /// Known to Envoy, not yet used.
+    Provisioning,
+    /// Takes tenants.
+    Active,
+    /// Serves those it has, takes no new ones.
+    Draining,
+    /// Gone; Envoy forgets it.
+    Retired,
+}
+
+/// An isolated stack that tenants run in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// Its id, also Envoy's cluster name.
+    pub id: CellId,
+    /// Where it is in its life.
+    pub state: CellState,
+    /// What it costs and promises, in the operator's words: `std`, `pro`.
+    pub tier: String,
+    /// Where it stands, in the operator's words.
+    pub region: String,
+    /// `host:port` of each entry, at least one.
+    pub endpoints: Vec<String>,
+    /// Whether Envoy speaks TLS to it.
+    pub tls: bool,
+    /// Its share among cells of the same tier when tenants are placed; 0 takes none.
+    pub weight: u32,
+    /// Most tenants it may hold.
+    #[serde(default)]
+    pub capacity: Option<u32>,
+    /// Base URL of its workload runtime, which fences tenants that move away.
+    #[serde(default)]
+    pub runtime: Option<String>,
+}
+
+/// Where a tenant is in its life: `pending → active ⇄ suspended`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantState {
+    /// Waits for an operator.
+    Pending,
+    /// Served.
+    Active,
+    /// An operator stopped it.
+    Suspended,
+}
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Where it is in its life.
+    pub state: TenantState,
+    /// For people.
+    pub name: String,
+    /// Requests a second that one router admits, at least 1; the policy's default when absent.
+    #[serde(default)]
+    pub requests_per_second: Option<u32>,
+}
+
+/// Where a link is in its life: `pending → active → revoked`; a pending one may also be revoked, which declines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Waits for an operator.
+    Pending,
+    /// Names its tenant.
+    Active,
+    /// Names nobody any more.
+    Revoked,
+}
+
+/// What a token says that names a tenant: (provider, kind, external id) → tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The provider's instance name.
+    pub provider: ProviderId,
+    /// Which part of the token.
+    pub kind: LinkKind,
+    /// Its value, 1 to [`MAX_EXTERNAL_ID`] bytes.
+    pub external_id: String,
+    /// The tenant it names.
+    pub tenant: TenantId,
+    /// Where the link is in its life.
+    pub state: LinkState,
+}
+
+/// Where a tenant is on its way between cells: `settled → planned → draining → flipped → settled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// In its cell; no move under way.
+    Settled,
+    /// A target is chosen; requests still go to the old cell.
+    Planned,
+    /// Requests get 503 `tenant_moving` until the old cell is empty of this tenant.
+    Draining,
+    /// Requests go to the new cell; the move can still be reversed.
+    Flipped,
+}
+
+/// A tenant's cell. The epoch grows whenever assertions of the time before must not be good any longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The one cell that its requests go to.
+    pub cell: CellId,
+    /// 1 at first; each flip, and each rollback of a drain, raises it.
+    pub epoch: u64,
+    /// Where the tenant is on its way.
+    pub phase: Phase,
+    /// Where it goes, while planned or draining.
+    #[serde(default)]
+    pub target: Option<CellId>,
+    /// The cell before the last flip. Kept after the move is finished, because a token with a cell claim issued
+    /// before the flip may still name it.
+    #[serde(default)]
+    pub previous: Option<CellId>,
+    /// When the last flip was, seconds since 1970.
+    #[serde(default)]
+    pub flipped_at: Option<i64>,
+}
+
+/// A host name that belongs to one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Lower case, without port and without trailing dot.
+    pub host: String,
+    /// Its tenant.
+    pub tenant: TenantId,
+}
+
+/// Tokens that are refused although they verify: one token, one subject's, or a whole provider's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Whose tokens.
+    pub provider: ProviderId,
+    /// This subject's only. With neither subject nor token id: all of the provider's.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// This one token (`jti` or `uti`), whenever it was issued.
+    #[serde(default)]
+    pub token_id: Option<String>,
+    /// Tokens issued before this are refused, seconds since 1970.
+    pub not_before: i64,
+}
+
+/// A router's sign of life. It is no record: it has no version, no change-log row, and does not bump the registry's
+/// version, because a fleet that beats every second would otherwise drown the changes that matter and make every
+/// router reload for nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// The router's id, the `iss` of its assertions.
+    pub router: String,
+    /// The registry version it decides by.
+    pub version: Version,
+    /// When the store received it, milliseconds since 1970. The store sets it, so that one clock judges all routers.
+    #[serde(default)]
+    pub at_ms: i64,
+    /// Public keys of its assertions, as JWKs.
+    pub keys: Vec<serde_json::Value>,
+    /// The oldest version among its connected Envoys; `None` when none is connected.
+    pub xds: Option<Version>,
+}
+
+/// How long a router counts as live after its last heartbeat. Routers beat every second or two; a router that is cut
+/// off for longer meets the old cell's fence instead.
+pub const LIVE_FOR_MS: i64 = 10_000;
+
+impl Heartbeat {
+    /// Whether the router counts as live at `now_ms`.
+    #[must_use]
+    pub fn is_live(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.at_ms) <= LIVE_FOR_MS
+    }
+}
+
+/// Any record: what commands change and feeds carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// A cell.
+    Cell(Cell),
+    /// A tenant.
+    Tenant(Tenant),
+    /// An identity link.
+    Link(Link),
+    /// A placement.
+    Placement(Placement),
+    /// A host.
+    Host(Host),
+    /// A revocation.
+    Revocation(Revocation),
+}
+
+/// A record with the version that wrote it, which is what `IfVersion` compares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// The version of its last change.
+    pub version: Version,
+    /// When that was, milliseconds since 1970.
+    pub at_ms: i64,
+    /// The record.
+    pub record: T,
+}
+
+/// One line of the change log: what one `apply` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The version it made.
+    pub version: Version,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: String,
+    /// The request it came with; empty when none did.
+    pub request_id: String,
+    /// The command's name; `direct` for a row written past every program.
+    pub action: String,
+    /// The records as they were; a record that was new is not among them.
+    pub before: Vec<Record>,
+    /// The records as they are; a record that was removed is not among them.
+    pub after: Vec<Record>,
+    /// Rows that were written past every program: only their keys are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<Key>,
+}
+
+/// A row that could not be taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Which: `tenant acme`, `link entra/tid/…`.
+    pub record: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Record {
+    /// What names it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Cell(cell) => Key::Cell(cell.id.to_string()),
+            Self::Tenant(tenant) => Key::Tenant(tenant.id.to_string()),
+            Self::Link(link) => Key::link(&link.provider, link.kind, &link.external_id),
+            Self::Placement(placement) => Key::Placement(placement.tenant.to_string()),
+            Self::Host(host) => Key::Host(host.host.clone()),
+            Self::Revocation(revocation) => Key::Revocation {
+                provider: revocation.provider.to_string(),
+                subject: revocation.subject.clone().unwrap_or_default(),
+                token_id: revocation.token_id.clone().unwrap_or_default(),
+            },
+        }
+    }
+
+    /// Whether the record makes sense by itself. The text says what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Cell(cell) => cell.check(),
+            Self::Tenant(tenant) => tenant.check(),
+            Self::Link(link) => check_external_id(&link.external_id),
+            Self::Placement(placement) => placement.check(),
+            Self::Host(host) => check_host(&host.host),
+            Self::Revocation(revocation) => revocation.check(),
+        }
+    }
+}
+
+impl Cell {
+    fn check(&self) -> Result<(), String> {
+        check_text("tier", &self.tier)?;
+        check_text("region", &self.region)?;
+        if self.endpoints.is_empty() || self.endpoints.len() > MAX_ENDPOINTS {
+            return Err(format!(
+                "a cell has 1 to {MAX_ENDPOINTS} endpoints, this one {}",
+                self.endpoints.len()
+            ));
+        }
+        for endpoint in &self.endpoints {
+            check_endpoint(endpoint)?;
+        }
+        match &self.runtime {
+            Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+                Err(format!("runtime {url:?} is no http:// or https:// URL"))
+            }
+            Some(url) if url.len() > MAX_TEXT || !url.bytes().all(|b| b.is_ascii_graphic()) => Err(format!(
+                "runtime {url:?} is no URL of at most {MAX_TEXT} visible characters"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Tenant {
+    fn check(&self) -> Result<(), String> {
+        check_text("name", &self.name)?;
+        if self.requests_per_second == Some(0) {
+            return Err("requests_per_second is at least 1; to stop a tenant, suspend it".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Placement {
+    fn check(&self) -> Result<(), String> {
+        if self.epoch == 0 || self.epoch > i64::MAX.unsigned_abs() {
+            return Err("a placement's epoch is at least 1".to_owned());
+        }
+        match (self.phase, &self.target, &self.previous) {
+            (Phase::Planned | Phase::Draining, None, _) => {
+                Err("a planned or draining move has a target".to_owned())
+            }
+            (Phase::Planned | Phase::Draining, Some(target), _) if *target == self.cell => {
+                Err("a move's target is another cell".to_owned())
+            }
+            (Phase::Settled | Phase::Flipped, Some(_), _) => {
+                Err("only a planned or draining move has a target".to_owned())
+            }
+            (Phase::Flipped, _, None) => Err("a flipped placement names its previous cell".to_owned()),
+            (_, _, previous) if previous.is_some() != self.flipped_at.is_some() => {
+                Err("previous and flipped_at go together".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Revocation {
+    fn check(&self) -> Result<(), String> {
+        if self.subject.is_some() && self.token_id.is_some() {
+            return Err("a revocation names a subject or a token id, not both".to_owned());
+        }
+        for text in [&self.subject, &self.token_id].into_iter().flatten() {
+            if text.is_empty() || text.len() > MAX_EXTERNAL_ID {
+                return Err(format!("a subject or token id has 1 to {MAX_EXTERNAL_ID} bytes"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_text(name: &str, text: &str) -> Result<(), String> {
+    if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+        return Err(format!(
+            "{name} has at most {MAX_TEXT} bytes and no control characters"
+        ));
+    }
+    Ok(())
+}
+
+fn check_external_id(id: &str) -> Result<(), String> {
+    if id.is_empty() || id.len() > MAX_EXTERNAL_ID || id.chars().any(char::is_control) {
+        return Err(format!(
+            "an external id has 1 to {MAX_EXTERNAL_ID} bytes and no control characters"
+        ));
+    }
+    Ok(())
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), String> {
+    let wrong = || format!("endpoint {endpoint:?} is not host:port, for example 127.0.0.1:8101");
+    let (host, port) = endpoint.rsplit_once(':').ok_or_else(wrong)?;
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let named = !host.is_empty()
+        && host.len() <= 253
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    let legal = bracketed.map_or(named, |address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    match port.parse::<u16>() {
+        Ok(1..) if legal => Ok(()),
+        _ => Err(wrong()),
+    }
+}
+
+fn check_host(host: &str) -> Result<(), String> {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let labels = host
+        .split('.')
+        .all(|label| !label.is_empty() && label.len() <= 63);
+    if host.len() > 253 || !labels || !host.bytes().all(legal) {
+        return Err(format!(
+            "{host:?} is no host name: lower case, without port and trailing dot"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,636 @@
+//! Builds a base image from records, in any order: a record may come before the one it names.
+
+use std::collections::{BTreeMap, HashMap};
+
+use contract::LinkKind;
+
+use super::hash::hash;
+use super::image::{
+    BYTE_ORDER, CHECKED_FROM, EXTRA, FORMAT, HEADER, HOST, ImageError, LINK, MAGIC, NO_CELL, SECTIONS, SLOT,
+    Small, TENANT, first_slot, tag_of,
+};
+use super::packed::{self, Form, LinkKey};
+use crate::key::Key;
+use crate::model::{Cell, Link, LinkState, Phase, Placement, Record, Revocation, Tenant, TenantState};
+use crate::version::Position;
+
+/// Collects records; [`Builder::finish`] lays them out. Needs about twice the image's size while it works.
+#[derive(Default)]
+pub struct Builder {
+    arena: Vec<u8>,
+    tenants: Vec<TenantRow>,
+    extras: BTreeMap<u32, Extra>,
+    links: Vec<LinkRow>,
+    hosts: Vec<HostRow>,
+    tenant_slots: Slots,
+    link_slots: Slots,
+    host_slots: Slots,
+    cells: BTreeMap<contract::CellId, Cell>,
+    cell_numbers: HashMap<String, u16>,
+    source_numbers: HashMap<(String, LinkKind), u16>,
+    /// The source numbered last, because links come sorted by source.
+    last_source: Option<(String, LinkKind, u16)>,
+    small: Small,
+}
+
+#[derive(Clone, Copy)]
+struct TenantRow {
+    id: Span,
+    /// 0 while only referred to.
+    state: u8,
+    /// 0 without a placement.
+    phase: u8,
+    extra: bool,
+    cell: u16,
+    epoch: u32,
+    rate: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Extra {
+    target: u16,
+    previous: u16,
+    flipped_at: i64,
+    epoch: u64,
+}
+
+#[derive(Clone, Copy)]
+struct LinkRow {
+    id: Span,
+    form: u8,
+    state: u8,
+    source: u16,
+    tenant: u32,
+}
+
+#[derive(Clone, Copy)]
+struct HostRow {
+    name: Span,
+    tenant: u32,
+}
+
+/// A piece of the arena.
+#[derive(Clone, Copy)]
+struct Span {
+    offset: u32,
+    length: u8,
+}
+
+impl Builder {
+    /// Adds one record; a later one of the same key replaces it.
+    pub fn put(&mut self, record: Record) -> Result<(), ImageError> {
+        match record {
+            Record::Cell(cell) => {
+                self.cells.insert(cell.id.clone(), cell);
+                Ok(())
+            }
+            Record::Tenant(tenant) => self.put_tenant(&tenant),
+            Record::Link(link) => self.put_link(&link),
+            Record::Placement(placement) => self.put_placement(&placement),
+            Record::Host(host) => self.put_host(&host.host, host.tenant.as_str()),
+            Record::Revocation(revocation) => {
+                self.put_revocation(revocation);
+                Ok(())
+            }
+        }
+    }
+
+    /// Names a row that could not be read.
+    pub fn set_aside(&mut self, key: Key, reason: String) {
+        self.small.unreadable.push((key, reason));
+    }
+
+    pub(super) fn put_revocation(&mut self, revocation: Revocation) {
+        self.small.revocations.push(revocation);
+    }
+
+    fn put_tenant(&mut self, tenant: &Tenant) -> Result<(), ImageError> {
+        self.put_tenant_facts(tenant.id.as_str(), tenant.state, tenant.requests_per_second)
+    }
+
+    pub(super) fn put_tenant_facts(
+        &mut self,
+        id: &str,
+        state: TenantState,
+        rate: Option<u32>,
+    ) -> Result<(), ImageError> {
+        let number = self.tenant_number(id)?;
+        if let Some(row) = self.tenants.get_mut(number as usize) {
+            row.state = match state {
+                TenantState::Pending => 1,
+                TenantState::Active => 2,
+                TenantState::Suspended => 3,
+            };
+            row.rate = rate.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn put_placement(&mut self, placement: &Placement) -> Result<(), ImageError> {
+        let view = super::PlacementView::of(placement);
+        self.put_placement_view(placement.tenant.as_str(), &view)
+    }
+
+    pub(super) fn put_placement_view(
+        &mut self,
+        tenant: &str,
+        view: &super::PlacementView<'_>,
+    ) -> Result<(), ImageError> {
+        let number = self.tenant_number(tenant)?;
+        let cell = self.cell_number(view.cell)?;
+        let target = view.target.map_or(Ok(NO_CELL), |cell| self.cell_number(cell))?;
+        let previous = view.previous.map_or(Ok(NO_CELL), |cell| self.cell_number(cell))?;
+        let short = u32::try_from(view.epoch);
+        let extra = target != NO_CELL || previous != NO_CELL || short.is_err();
+        if extra {
+            let flipped_at = view.flipped_at.unwrap_or_default();
+            self.extras.insert(
+                number,
+                Extra {
+                    target,
+                    previous,
+                    flipped_at,
+                    epoch: view.epoch,
+                },
+            );
+        } else {
+            self.extras.remove(&number);
+        }
+        if let Some(row) = self.tenants.get_mut(number as usize) {
+            row.cell = cell;
+            row.epoch = short.unwrap_or_default();
+            row.extra = extra;
+            row.phase = match view.phase {
+                Phase::Settled => 1,
+                Phase::Planned => 2,
+                Phase::Draining => 3,
+                Phase::Flipped => 4,
+            };
+        }
+        Ok(())
+    }
+
+    fn put_link(&mut self, link: &Link) -> Result<(), ImageError> {
+        let key = LinkKey::new(link.provider.as_str(), link.kind, &link.external_id)
+            .ok_or(ImageError::Malformed)?;
+        self.put_link_key(
+            &key,
+            link.provider.as_str(),
+            link.kind,
+            link.state,
+            link.tenant.as_str(),
+        )
+    }
+
+    pub(super) fn put_link_key(
+        &mut self,
+        key: &LinkKey,
+        provider: &str,
+        kind: LinkKind,
+        state: LinkState,
+        tenant: &str,
+    ) -> Result<(), ImageError> {
+        let tenant = self.tenant_number(tenant)?;
+        let source = self.source_number(provider, kind)?;
+        let state = match state {
+            LinkState::Pending => 1,
+            LinkState::Active => 2,
+            LinkState::Revoked => 3,
+        };
+        let (arena, links, sources) = (&self.arena, &self.links, &self.small.sources);
+        let key_hash = hash(key.as_bytes());
+        let found = self.link_slots.find(key_hash, |number| {
+            links.get(number as usize).is_some_and(|row: &LinkRow| {
+                row.source == source && row.form == key.form() && bytes_at(arena, row.id) == key.packed()
+            })
+        });
+        if let Some(row) = found.and_then(|number| self.links.get_mut(number as usize)) {
+            (row.state, row.tenant) = (state, tenant);
+            return Ok(());
+        }
+        if self.link_slots.is_full() {
+            let rehash = |row: &LinkRow| link_hash(arena, sources, row);
+            self.link_slots = Slots::with_entries(self.links.iter().map(rehash), self.links.len() * 2);
+        }
+        let id = append(&mut self.arena, key.packed())?;
+        let number = next_number(self.links.len())?;
+        self.link_slots.insert(key_hash, number);
+        self.links.push(LinkRow {
+            id,
+            form: key.form(),
+            state,
+            source,
+            tenant,
+        });
+        Ok(())
+    }
+
+    pub(super) fn put_host(&mut self, host: &str, tenant: &str) -> Result<(), ImageError> {
+        let tenant = self.tenant_number(tenant)?;
+        let (arena, hosts) = (&self.arena, &self.hosts);
+        let key_hash = hash(host.as_bytes());
+        let found = self.host_slots.find(key_hash, |number| {
+            hosts
+                .get(number as usize)
+                .is_some_and(|row: &HostRow| bytes_at(arena, row.name) == host.as_bytes())
+        });
+        if let Some(row) = found.and_then(|number| self.hosts.get_mut(number as usize)) {
+            row.tenant = tenant;
+            return Ok(());
+        }
+        if self.host_slots.is_full() {
+            let rehash = |row: &HostRow| hash(bytes_at(arena, row.name));
+            self.host_slots = Slots::with_entries(self.hosts.iter().map(rehash), self.hosts.len() * 2);
+        }
+        let name = append(&mut self.arena, host.as_bytes())?;
+        let number = next_number(self.hosts.len())?;
+        self.host_slots.insert(key_hash, number);
+        self.hosts.push(HostRow { name, tenant });
+        Ok(())
+    }
+
+    /// The number of the tenant with this id; a new one if nobody named it before.
+    fn tenant_number(&mut self, id: &str) -> Result<u32, ImageError> {
+        let (arena, tenants) = (&self.arena, &self.tenants);
+        let key_hash = hash(id.as_bytes());
+        let is_it = |number: u32| {
+            tenants
+                .get(number as usize)
+                .is_some_and(|row: &TenantRow| bytes_at(arena, row.id) == id.as_bytes())
+        };
+        if let Some(number) = self.tenant_slots.find(key_hash, is_it) {
+            return Ok(number);
+        }
+        if self.tenant_slots.is_full() {
+            let rehash = |row: &TenantRow| hash(bytes_at(arena, row.id));
+            self.tenant_slots = Slots::with_entries(self.tenants.iter().map(rehash), self.tenants.len() * 2);
+        }
+        let id = append(&mut self.arena, id.as_bytes())?;
+        let number = next_number(self.tenants.len())?;
+        self.tenant_slots.insert(key_hash, number);
+        let row = TenantRow {
+            id,
+            state: 0,
+            phase: 0,
+            extra: false,
+            cell: NO_CELL,
+            epoch: 0,
+            rate: 0,
+        };
+        self.tenants.push(row);
+        Ok(number)
+    }
+
+    fn cell_number(&mut self, cell: &str) -> Result<u16, ImageError> {
+        if let Some(number) = self.cell_numbers.get(cell) {
+            return Ok(*number);
+        }
+        let number = short_number(self.small.cell_names.len())?;
+        self.cell_numbers.insert(cell.to_owned(), number);
+        self.small.cell_names.push(cell.to_owned());
+        Ok(number)
+    }
+
+    fn source_number(&mut self, provider: &str, kind: LinkKind) -> Result<u16, ImageError> {
+        if let Some((last_provider, last_kind, number)) = &self.last_source
+            && last_provider == provider
+            && *last_kind == kind
+        {
+            return Ok(*number);
+        }
+        let source = (provider.to_owned(), kind);
+        let number = match self.source_numbers.get(&source) {
+            Some(number) => *number,
+            None => {
+                let number = short_number(self.small.sources.len())?;
+                self.small.sources.push(source.clone());
+                self.source_numbers.insert(source, number);
+                number
+            }
+        };
+        self.last_source = Some((provider.to_owned(), kind, number));
+        Ok(number)
+    }
+
+    /// Lays the image out and names the records that lead nowhere.
+    pub fn finish(mut self, position: Position) -> Result<super::Snapshot, ImageError> {
+        self.name_dangling();
+        self.small.counts = [
+            self.tenants.iter().filter(|row| row.state != 0).count() as u64,
+            self.tenants.iter().filter(|row| row.phase != 0).count() as u64,
+            self.links.len() as u64,
+            self.hosts.len() as u64,
+        ];
+        self.small.cells = std::mem::take(&mut self.cells).into_values().collect();
+        let small = serde_json::to_vec(&self.small).map_err(|_| ImageError::TooLarge)?;
+
+        let lengths = [
+            self.tenants.len() * TENANT,
+            self.extras.len() * EXTRA,
+            self.links.len() * LINK,
+            self.hosts.len() * HOST,
+            slots_for(self.tenants.len()) * SLOT,
+            slots_for(self.links.len()) * SLOT,
+            slots_for(self.hosts.len()) * SLOT,
+            self.arena.len(),
+            small.len(),
+        ];
+        let total = HEADER + lengths.iter().sum::<usize>();
+        let mut image = Vec::with_capacity(total);
+        image.extend(MAGIC);
+        image.extend(BYTE_ORDER.to_le_bytes());
+        image.extend(FORMAT.to_le_bytes());
+        image.extend([0; 8]);
+        image.extend(position.version.epoch.to_le_bytes());
+        image.extend(position.version.number.to_le_bytes());
+        image.extend(position.lineage.to_le_bytes());
+        let mut offset = HEADER;
+        debug_assert_eq!(lengths.len(), SECTIONS);
+        for length in lengths {
+            image.extend((offset as u64).to_le_bytes());
+            image.extend((length as u64).to_le_bytes());
+            offset += length;
+        }
+        for row in &self.tenants {
+            image.extend(row.encode());
+        }
+        for (tenant, extra) in &self.extras {
+            image.extend(extra.encode(*tenant));
+        }
+        for row in &self.links {
+            image.extend(row.encode());
+        }
+        for row in &self.hosts {
+            image.extend(row.encode());
+        }
+        let (arena, sources) = (&self.arena, &self.small.sources);
+        write_slots(
+            &mut image,
+            self.tenants.len(),
+            self.tenants.iter().map(|row| hash(bytes_at(arena, row.id))),
+        );
+        write_slots(
+            &mut image,
+            self.links.len(),
+            self.links.iter().map(|row| link_hash(arena, sources, row)),
+        );
+        write_slots(
+            &mut image,
+            self.hosts.len(),
+            self.hosts.iter().map(|row| hash(bytes_at(arena, row.name))),
+        );
+        image.extend_from_slice(&self.arena);
+        image.extend_from_slice(&small);
+        let checksum = hash(image.get(CHECKED_FROM..).unwrap_or_default());
+        if let Some(place) = image.get_mut(CHECKED_FROM - 8..CHECKED_FROM) {
+            place.copy_from_slice(&checksum.to_le_bytes());
+        }
+        super::Snapshot::from_image(image.into_boxed_slice())
+    }
+
+    fn name_dangling(&mut self) {
+        let mut dangling = std::mem::take(&mut self.small.dangling);
+        dangling.clear();
+        let known: Vec<bool> = self
+            .small
+            .cell_names
+            .iter()
+            .map(|name| self.cells.contains_key(name.as_str()))
+            .collect();
+        for (number, row) in self.tenants.iter().enumerate() {
+            if row.phase == 0 {
+                continue;
+            }
+            let id = String::from_utf8_lossy(bytes_at(&self.arena, row.id));
+            if row.state == 0 {
+                dangling.push((Key::Placement(id.into_owned()), super::no_tenant("it")));
+                continue;
+            }
+            let target = u32::try_from(number)
+                .ok()
+                .and_then(|number| self.extras.get(&number));
+            for cell in [row.cell, target.map_or(NO_CELL, |extra| extra.target)] {
+                if known.get(usize::from(cell)) == Some(&false) {
+                    let name = self
+                        .small
+                        .cell_names
+                        .get(usize::from(cell))
+                        .map_or("", String::as_str);
+                    dangling.push((Key::Placement(id.clone().into_owned()), super::no_cell(name)));
+                    break;
+                }
+            }
+        }
+        let ghost = |tenant: u32| {
+            let row = self.tenants.get(tenant as usize).filter(|row| row.state == 0)?;
+            Some(super::no_tenant(&String::from_utf8_lossy(bytes_at(
+                &self.arena,
+                row.id,
+            ))))
+        };
+        for row in &self.links {
+            if let (Some(reason), Some((provider, kind)), Some(form)) = (
+                ghost(row.tenant),
+                self.small.sources.get(usize::from(row.source)),
+                Form::from_bits(row.form),
+            ) {
+                let external_id = packed::unpack(form, bytes_at(&self.arena, row.id));
+                let key = Key::Link {
+                    provider: provider.clone(),
+                    kind: kind.to_string(),
+                    external_id,
+                };
+                dangling.push((key, reason));
+            }
+        }
+        for row in &self.hosts {
+            if let Some(reason) = ghost(row.tenant) {
+                let host = String::from_utf8_lossy(bytes_at(&self.arena, row.name)).into_owned();
+                dangling.push((Key::Host(host), reason));
+            }
+        }
+        self.small.dangling = dangling;
+    }
+}
+
+impl TenantRow {
+    fn encode(&self) -> [u8; TENANT] {
+        let bits = self.state | self.phase << 2 | u8::from(self.extra) << 5;
+        let [o0, o1, o2, o3] = self.id.offset.to_le_bytes();
+        let [c0, c1] = self.cell.to_le_bytes();
+        let [e0, e1, e2, e3] = self.epoch.to_le_bytes();
+        let [r0, r1, r2, r3] = self.rate.to_le_bytes();
+        [
+            o0,
+            o1,
+            o2,
+            o3,
+            self.id.length,
+            bits,
+            c0,
+            c1,
+            e0,
+            e1,
+            e2,
+            e3,
+            r0,
+            r1,
+            r2,
+            r3,
+        ]
+    }
+}
+
+impl Extra {
+    fn encode(&self, tenant: u32) -> impl Iterator<Item = u8> {
+        let numbers = tenant.to_le_bytes().into_iter().chain(self.target.to_le_bytes());
+        let numbers = numbers
+            .chain(self.previous.to_le_bytes())
+            .chain(self.flipped_at.to_le_bytes());
+        numbers.chain(self.epoch.to_le_bytes()).chain([0; 8])
+    }
+}
+
+impl LinkRow {
+    fn encode(&self) -> [u8; LINK] {
+        let [o0, o1, o2, o3] = self.id.offset.to_le_bytes();
+        let [s0, s1] = self.source.to_le_bytes();
+        let [t0, t1, t2, t3] = self.tenant.to_le_bytes();
+        [
+            o0,
+            o1,
+            o2,
+            o3,
+            self.id.length,
+            self.state | self.form << 2,
+            s0,
+            s1,
+            t0,
+            t1,
+            t2,
+            t3,
+        ]
+    }
+}
+
+impl HostRow {
+    fn encode(&self) -> [u8; HOST] {
+        let [o0, o1, o2, o3] = self.name.offset.to_le_bytes();
+        let [t0, t1, t2, t3] = self.tenant.to_le_bytes();
+        [o0, o1, o2, o3, self.name.length, 0, 0, 0, t0, t1, t2, t3]
+    }
+}
+
+fn bytes_at(arena: &[u8], span: Span) -> &[u8] {
+    let start = span.offset as usize;
+    arena
+        .get(start..start + usize::from(span.length))
+        .unwrap_or_default()
+}
+
+fn link_hash(arena: &[u8], sources: &[(String, LinkKind)], row: &LinkRow) -> u64 {
+    let source = sources.get(usize::from(row.source));
+    let key = source
+        .zip(Form::from_bits(row.form))
+        .and_then(|((provider, kind), form)| {
+            LinkKey::from_packed(provider, *kind, form, bytes_at(arena, row.id))
+        });
+    key.map_or(0, |key| hash(key.as_bytes()))
+}
+
+fn append(arena: &mut Vec<u8>, bytes: &[u8]) -> Result<Span, ImageError> {
+    let offset = u32::try_from(arena.len()).map_err(|_| ImageError::TooLarge)?;
+    let length = u8::try_from(bytes.len()).map_err(|_| ImageError::TooLarge)?;
+    arena.extend_from_slice(bytes);
+    Ok(Span { offset, length })
+}
+
+fn next_number(length: usize) -> Result<u32, ImageError> {
+    // Slots hold number + 1, and tables have a third more slots than records.
+    u32::try_from(length)
+        .ok()
+        .filter(|number| *number < u32::MAX / 2)
+        .ok_or(ImageError::TooLarge)
+}
+
+fn short_number(length: usize) -> Result<u16, ImageError> {
+    u16::try_from(length)
+        .ok()
+        .filter(|number| *number != NO_CELL)
+        .ok_or(ImageError::TooLarge)
+}
+
+/// Three quarters full: 1.8 probes on average for a key that is there, at 6.7 bytes an entry.
+const fn slots_for(entries: usize) -> usize {
+    if entries == 0 {
+        0
+    } else {
+        entries + entries.div_ceil(3)
+    }
+}
+
+fn write_slots(image: &mut Vec<u8>, entries: usize, hashes: impl Iterator<Item = u64>) {
+    let size = slots_for(entries);
+    let start = image.len();
+    image.resize(start + size * SLOT, 0);
+    let table = image.get_mut(start..).unwrap_or_default();
+    let (table, _) = table.as_chunks_mut::<SLOT>();
+    let Ok(size) = u32::try_from(size) else { return };
+    for (number, hash) in (1u32..).zip(hashes) {
+        let [n0, n1, n2, n3] = number.to_le_bytes();
+        let first = first_slot(hash, size) as usize;
+        let (before, from) = table.split_at_mut(first);
+        if let Some(free) = from.iter_mut().chain(before).find(|slot| is_free(**slot)) {
+            *free = [tag_of(hash), n0, n1, n2, n3];
+        }
+    }
+}
+
+fn is_free(slot: [u8; SLOT]) -> bool {
+    let [_, n0, n1, n2, n3] = slot;
+    u32::from_le_bytes([n0, n1, n2, n3]) == 0
+}
+
+/// The table while building: number + 1, doubled when three quarters full.
+#[derive(Default)]
+struct Slots {
+    slots: Vec<u32>,
+    used: usize,
+}
+
+impl Slots {
+    fn with_entries(hashes: impl Iterator<Item = u64>, capacity: usize) -> Self {
+        let mut grown = Self {
+            slots: vec![0; slots_for(capacity.max(64))],
+            used: 0,
+        };
+        for (number, hash) in (0u32..).zip(hashes) {
+            grown.insert(hash, number);
+        }
+        grown
+    }
+
+    fn is_full(&self) -> bool {
+        slots_for(self.used + 1) > self.slots.len()
+    }
+
+    fn walk(&self, hash: u64) -> impl Iterator<Item = (usize, u32)> {
+        let size = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        let first = first_slot(hash, size) as usize;
+        let order = (first..self.slots.len()).chain(0..first);
+        order.filter_map(|slot| self.slots.get(slot).map(|number| (slot, *number)))
+    }
+
+    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let taken = self.walk(hash).map_while(|(_, number)| number.checked_sub(1));
+        taken.into_iter().find(|number| is_it(*number))
+    }
+
+    fn insert(&mut self, hash: u64, number: u32) {
+        let free = self.walk(hash).find(|(_, number)| *number == 0);
+        if let Some(place) = free.and_then(|(slot, _)| self.slots.get_mut(slot)) {
+            *place = number + 1;
+            self.used += 1;
+        }
+    }
+}

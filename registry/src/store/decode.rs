@@ -1,0 +1,122 @@
+//! From a row's JSON to a record, or to the reason why not. Databases build the JSON, so that there is one decoder: the
+//! model's own serde.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::key::{Key, Kind};
+use crate::model::{Cell, Record};
+
+/// A record, or the key of the bad row and what is wrong with it.
+pub(super) type Decoded = Result<Record, (Key, String)>;
+
+/// One row.
+pub(super) fn row(kind: Kind, json: &str) -> Decoded {
+    match kind {
+        Kind::Cell => cell(json),
+        Kind::Tenant => typed(kind, json, Record::Tenant),
+        Kind::Link => typed(kind, json, Record::Link),
+        Kind::Placement => typed(kind, json, Record::Placement),
+        Kind::Host => typed(kind, json, Record::Host),
+        Kind::Revocation => typed(kind, json, Record::Revocation),
+    }
+}
+
+/// A page of rows: a JSON array. One bad row spoils no other.
+pub(super) fn page(kind: Kind, json: &str, mut each: impl FnMut(Decoded)) -> Result<(), serde_json::Error> {
+    fn all<T: DeserializeOwned>(
+        kind: Kind,
+        json: &str,
+        wrap: fn(T) -> Record,
+        each: &mut impl FnMut(Decoded),
+    ) -> Result<(), serde_json::Error> {
+        // Usually every row is good, and the whole array decodes at once.
+        if let Ok(rows) = serde_json::from_str::<Vec<T>>(json) {
+            for record in rows.into_iter().map(wrap) {
+                each(checked(record));
+            }
+            return Ok(());
+        }
+        for raw in serde_json::from_str::<Vec<&RawValue>>(json)? {
+            each(typed(kind, raw.get(), wrap));
+        }
+        Ok(())
+    }
+    match kind {
+        Kind::Cell => {
+            for raw in serde_json::from_str::<Vec<&RawValue>>(json)? {
+                each(cell(raw.get()));
+            }
+            Ok(())
+        }
+        Kind::Tenant => all(kind, json, Record::Tenant, &mut each),
+        Kind::Link => all(kind, json, Record::Link, &mut each),
+        Kind::Placement => all(kind, json, Record::Placement, &mut each),
+        Kind::Host => all(kind, json, Record::Host, &mut each),
+        Kind::Revocation => all(kind, json, Record::Revocation, &mut each),
+    }
+}
+
+fn typed<T: DeserializeOwned>(kind: Kind, json: &str, wrap: fn(T) -> Record) -> Decoded {
+    match serde_json::from_str(json) {
+        Ok(fact) => checked(wrap(fact)),
+        Err(error) => Err((key_of(kind, json), plain(&error))),
+    }
+}
+
+fn checked(record: Record) -> Decoded {
+    match record.check() {
+        Ok(()) => Ok(record),
+        Err(reason) => Err((record.key(), reason)),
+    }
+}
+
+/// A cell's endpoints are a JSON array within a text column, which may hold anything.
+fn cell(json: &str) -> Decoded {
+    let decoded = serde_json::from_str::<Value>(json).and_then(|mut value| {
+        if let Some(endpoints) = value.get_mut("endpoints")
+            && let Some(text) = endpoints.as_str()
+        {
+            *endpoints = serde_json::from_str(text)?;
+        }
+        serde_json::from_value::<Cell>(value)
+    });
+    match decoded {
+        Ok(cell) => checked(Record::Cell(cell)),
+        Err(error) => Err((key_of(Kind::Cell, json), plain(&error))),
+    }
+}
+
+/// serde's words without the place in a JSON text that nobody has ever seen.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ")
+        .map_or(text.as_str(), |(words, _)| words)
+        .to_owned()
+}
+
+fn key_of(kind: Kind, json: &str) -> Key {
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
+    let text = |name: &str| match value.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    match kind {
+        Kind::Cell => Key::Cell(text("id")),
+        Kind::Tenant => Key::Tenant(text("id")),
+        Kind::Link => Key::Link {
+            provider: text("provider"),
+            kind: text("kind"),
+            external_id: text("external_id"),
+        },
+        Kind::Placement => Key::Placement(text("tenant")),
+        Kind::Host => Key::Host(text("host")),
+        Kind::Revocation => Key::Revocation {
+            provider: text("provider"),
+            subject: text("subject"),
+            token_id: text("token_id"),
+        },
+    }
+}

@@ -1,0 +1,224 @@
+//! Opening: what can be wrong with the file is found here and said in one line.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
+
+use super::super::{Open, StoreError};
+use super::{BUSY, DEADLINE};
+
+/// The schemas, numbered as those of the other databases.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(
+    1,
+    "registry",
+    include_str!("../../../migrations/sqlite/0001_registry.sql"),
+)];
+
+fn newest_schema() -> i64 {
+    MIGRATIONS
+        .iter()
+        .map(|(number, ..)| *number)
+        .max()
+        .unwrap_or_default()
+}
+
+fn migrator() -> Migrator {
+    let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(
+            number,
+            name.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    };
+    Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect())
+}
+
+/// The path in `sqlite:<path>` or `sqlite://<path>`.
+pub(super) fn path_of(url: &str) -> Result<PathBuf, StoreError> {
+    let bad = || StoreError::BadUrl(url.to_owned());
+    let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    // SQLite would take a name that begins with a colon, or one with a query, for something else than a file.
+    if path.is_empty() || path.starts_with(':') || path.contains(['?', '#', '\0']) {
+        return Err(bad());
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// The pools, after every check.
+pub(super) async fn connect(path: &Path, mode: Open) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        return Err(StoreError::NoDirectory {
+            path: path.to_path_buf(),
+            directory: directory.to_path_buf(),
+        });
+    }
+    if mode != Open::Create && !path.exists() {
+        return Err(StoreError::Missing {
+            path: path.to_path_buf(),
+        });
+    }
+    if path.exists() && !path.is_file() {
+        return Err(StoreError::NotADatabase {
+            path: path.to_path_buf(),
+        });
+    }
+    if mode != Open::Read {
+        prepare(path, mode).await?;
+    }
+    let (reading, _) = reading(path).await?;
+    let pool = || {
+        SqlitePoolOptions::new()
+            .acquire_timeout(DEADLINE)
+            .test_before_acquire(false)
+    };
+    let read = pool().max_connections(4).connect_lazy_with(reading);
+    let write = pool().max_connections(1).connect_lazy_with(writing(path));
+    Ok((read, write))
+}
+
+fn writing(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .disable_statement_logging()
+}
+
+/// Checks that the file can be written, and brings its schema up to date in one transaction.
+async fn prepare(path: &Path, mode: Open) -> Result<(), StoreError> {
+    let explain = |error: sqlx::Error| explain(path, &error);
+    // Looked at before anything is changed: opening for writing turns a database to WAL, also somebody else's.
+    if path.metadata().is_ok_and(|file| file.len() > 0) {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(BUSY)
+            .disable_statement_logging();
+        let mut connection = options.connect().await.map_err(explain)?;
+        check_schema(path, &mut connection, true).await?;
+        connection.close().await.map_err(explain)?;
+    }
+    let options = writing(path).create_if_missing(mode == Open::Create);
+    let mut connection = options.connect().await.map_err(explain)?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+    // Again, now that nobody else can write: two programs may start at once.
+    if check_schema(path, &mut transaction, true).await? < newest_schema() {
+        let migrated = migrator().run_direct(None, &mut *transaction, false).await;
+        migrated.map_err(|error| StoreError::Database {
+            path: path.to_path_buf(),
+            reason: error.to_string(),
+        })?;
+    }
+    transaction.commit().await.map_err(explain)?;
+    connection.close().await.map_err(explain)
+}
+
+/// How to read the file: as a live database, or, on a read-only disk where SQLite cannot even make its index of the WAL,
+/// as one that nobody changes (then the second value is true).
+pub(super) async fn reading(path: &Path) -> Result<(SqliteConnectOptions, bool), StoreError> {
+    let live = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY)
+        .disable_statement_logging();
+    match look(path, &live).await {
+        Err(StoreError::ReadOnly { .. }) => {}
+        Err(error) => return Err(error),
+        Ok(()) => return Ok((live, false)),
+    }
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if Path::new(&wal).metadata().is_ok_and(|wal| wal.len() > 0) {
+        return Err(StoreError::UnfinishedWrites {
+            path: path.to_path_buf(),
+        });
+    }
+    let still = live.immutable(true);
+    look(path, &still).await?;
+    Ok((still, true))
+}
+
+async fn look(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    let mut connection = options.connect().await.map_err(|error| explain(path, &error))?;
+    check_schema(path, &mut connection, false).await?;
+    connection.close().await.map_err(|error| explain(path, &error))
+}
+
+/// The file's schema number; 0 for a new file. For reading it must be exactly ours.
+async fn check_schema(
+    path: &Path,
+    connection: &mut SqliteConnection,
+    writing: bool,
+) -> Result<i64, StoreError> {
+    let explain = |error: sqlx::Error| explain(path, &error);
+    let known = newest_schema();
+    let (tables, ours): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), coalesce(sum(name IN ('_sqlx_migrations', 'registry', 'changes')), 0) \
+         FROM sqlite_schema WHERE type = 'table'",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(explain)?;
+    if tables == 0 && writing {
+        return Ok(0);
+    }
+    if ours != 3 {
+        return Err(StoreError::NotARegistry {
+            path: path.to_path_buf(),
+        });
+    }
+    let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(explain)?;
+    if found > known {
+        return Err(StoreError::NewerSchema {
+            path: path.to_path_buf(),
+            found,
+            known,
+        });
+    }
+    if found < known && !writing {
+        return Err(StoreError::OlderSchema {
+            path: path.to_path_buf(),
+            found,
+            known,
+        });
+    }
+    Ok(found)
+}
+
+/// What a database error means for the operator.
+pub(super) fn explain(path: &Path, error: &sqlx::Error) -> StoreError {
+    let path = path.to_path_buf();
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i32>().ok());
+    // The low byte is the primary code (https://www.sqlite.org/rescode.html).
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => StoreError::Busy { path },
+        Some(8 | 14) => StoreError::ReadOnly { path },
+        Some(13) => StoreError::DiskFull { path },
+        Some(11) => StoreError::Database {
+            path,
+            reason: "the file is damaged; restore it from a backup".to_owned(),
+        },
+        Some(26) => StoreError::NotADatabase { path },
+        _ if matches!(error, sqlx::Error::PoolTimedOut) => StoreError::Busy { path },
+        _ => StoreError::Database {
+            path,
+            reason: error.to_string(),
+        },
+    }
+}

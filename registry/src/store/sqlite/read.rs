@@ -1,0 +1,158 @@
+//! Reading: records, the change log, heartbeats.
+
+use std::path::Path;
+
+use sqlx::{Row, SqliteConnection};
+
+use super::super::{Listing, Page, StoreError, decode};
+use super::rows;
+use crate::key::{Key, Kind};
+use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
+use crate::version::{Position, Version};
+
+/// SQLite's integers are signed; a negative one was never written by a program.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+pub(super) fn version(epoch: i64, number: i64) -> Version {
+    Version {
+        epoch: unsigned(epoch),
+        number: unsigned(number),
+    }
+}
+
+pub(super) async fn position(connection: &mut SqliteConnection) -> Result<Position, sqlx::Error> {
+    let row: (i64, i64, i64) = sqlx::query_as("SELECT epoch, number, lineage FROM registry")
+        .fetch_one(connection)
+        .await?;
+    Ok(Position {
+        version: version(row.0, row.1),
+        lineage: row.2,
+    })
+}
+
+pub(super) async fn find(
+    path: &Path,
+    connection: &mut SqliteConnection,
+    key: &Key,
+) -> Result<Option<Versioned<Record>>, StoreError> {
+    let query = rows::bind_key(sqlx::query(rows::of(key.kind()).find), key);
+    let row = query
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| super::open::explain(path, &error))?;
+    let Some(row) = row else { return Ok(None) };
+    match versioned(key.kind(), &row, 0).map_err(|error| super::open::explain(path, &error))? {
+        Ok(record) => Ok(Some(record)),
+        Err((_, reason)) => Err(StoreError::BadRow {
+            key: key.clone(),
+            reason,
+        }),
+    }
+}
+
+pub(super) async fn list(
+    connection: &mut SqliteConnection,
+    kind: Kind,
+    page: Page,
+) -> Result<Listing, sqlx::Error> {
+    let limit = page.limit.clamp(1, 10_000);
+    let query = sqlx::query(rows::of(kind).list).bind(page.after).bind(limit);
+    let found = query.fetch_all(connection).await?;
+    let mut listing = Listing::default();
+    if found.len() >= limit as usize {
+        listing.next = found.last().map(|row| row.try_get(0)).transpose()?;
+    }
+    for row in &found {
+        match versioned(kind, row, 1)? {
+            Ok(record) => listing.records.push(record),
+            Err((key, reason)) => listing.set_aside.push(SetAside {
+                record: key.to_string(),
+                reason,
+            }),
+        }
+    }
+    Ok(listing)
+}
+
+type Found = Result<Versioned<Record>, (Key, String)>;
+
+/// Version, time and JSON in the columns from `first` on.
+fn versioned(kind: Kind, row: &sqlx::sqlite::SqliteRow, first: usize) -> Result<Found, sqlx::Error> {
+    let version = version(row.try_get(first)?, row.try_get(first + 1)?);
+    let at_ms = row.try_get(first + 2)?;
+    // Text in SQLite may be no UTF-8: what is not becomes U+FFFD, which no id may hold.
+    let json = String::from_utf8_lossy(row.try_get(first + 3)?);
+    Ok(decode::row(kind, &json).map(|record| Versioned {
+        version,
+        at_ms,
+        record,
+    }))
+}
+
+/// The change log after number `after`. A line that cannot be read is an error of its own.
+pub(super) async fn changes(
+    connection: &mut SqliteConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Result<Change, String>>, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT epoch, number, at_ms, actor, request_id, action, before, after, touched \
+         FROM changes WHERE number > ?1 ORDER BY number LIMIT ?2",
+    );
+    let rows = query.bind(after).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(change).collect()
+}
+
+fn change(row: &sqlx::sqlite::SqliteRow) -> Result<Result<Change, String>, sqlx::Error> {
+    let version = version(row.try_get(0)?, row.try_get(1)?);
+    let unreadable =
+        |error: serde_json::Error| format!("change {version} of the change log is unreadable: {error}");
+    let (before, after, touched): (&str, &str, &str) = (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+    let (before, after, touched) = match (
+        serde_json::from_str(before),
+        serde_json::from_str(after),
+        serde_json::from_str(touched),
+    ) {
+        (Ok(before), Ok(after), Ok(touched)) => (before, after, touched),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return Ok(Err(unreadable(error))),
+    };
+    Ok(Ok(Change {
+        version,
+        at_ms: row.try_get(2)?,
+        actor: row.try_get(3)?,
+        request_id: row.try_get(4)?,
+        action: row.try_get(5)?,
+        before,
+        after,
+        touched,
+    }))
+}
+
+pub(super) async fn heartbeats(connection: &mut SqliteConnection) -> Result<Vec<Heartbeat>, sqlx::Error> {
+    let rows: Vec<(String, i64, String)> =
+        sqlx::query_as("SELECT router, at_ms, body FROM heartbeats ORDER BY router")
+            .fetch_all(connection)
+            .await?;
+    let parse = |(router, at_ms, body): (String, i64, String)| match serde_json::from_str::<Heartbeat>(&body)
+    {
+        Ok(heartbeat) => Heartbeat {
+            router,
+            at_ms,
+            ..heartbeat
+        },
+        Err(error) => {
+            // A router whose sign of life is unreadable counts as one that has acknowledged nothing.
+            tracing::warn!(router, %error, "unreadable heartbeat");
+            Heartbeat {
+                router,
+                version: Version::default(),
+                at_ms,
+                keys: Vec::new(),
+                xds: None,
+            }
+        }
+    };
+    Ok(rows.into_iter().map(parse).collect())
+}

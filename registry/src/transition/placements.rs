@@ -1,0 +1,247 @@
+//! Rules of placements and moves: a tenant is in one cell, also while it moves.
+
+use contract::{CellId, TenantId};
+
+use super::{Effect, Facts, no_step};
+use crate::command::{Drained, Refused};
+use crate::key::Key;
+use crate::model::{CellState, Phase, Placement, Record};
+use crate::version::Version;
+
+pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<Effect, Refused> {
+    facts.tenant(tenant)?;
+    if let Some((placement, versioned)) = facts.placement(tenant) {
+        if placement.cell == *cell {
+            return Ok(Effect::Nothing(versioned.version));
+        }
+        return Err(Refused::Conflict {
+            problem: format!("tenant {tenant} is placed in cell {}", placement.cell),
+            next: "move it instead".to_owned(),
+        });
+    }
+    takes_tenants(cell, facts)?;
+    let after = Placement {
+        tenant: tenant.clone(),
+        cell: cell.clone(),
+        epoch: 1,
+        phase: Phase::Settled,
+        target: None,
+        previous: None,
+        flipped_at: None,
+    };
+    Ok(Effect::Put {
+        before: None,
+        after: Record::Placement(after),
+    })
+}
+
+pub(super) fn plan(tenant: &TenantId, to: &CellId, facts: &Facts) -> Result<Effect, Refused> {
+    let (placement, version) = placed(tenant, facts)?;
+    match placement.phase {
+        Phase::Settled if placement.cell == *to => return Ok(Effect::Nothing(version)),
+        Phase::Settled => {}
+        Phase::Planned | Phase::Draining if placement.target.as_ref() == Some(to) => {
+            return Ok(Effect::Nothing(version));
+        }
+        Phase::Flipped if placement.cell == *to => return Ok(Effect::Nothing(version)),
+        Phase::Planned | Phase::Draining | Phase::Flipped => {
+            let towards = placement.target.as_ref().unwrap_or(&placement.cell);
+            return Err(Refused::Conflict {
+                problem: format!("tenant {tenant} is being moved to cell {towards}"),
+                next: "finish that move or roll it back first".to_owned(),
+            });
+        }
+    }
+    takes_tenants(to, facts)?;
+    Ok(step(
+        placement,
+        Placement {
+            phase: Phase::Planned,
+            target: Some(to.clone()),
+            ..placement.clone()
+        },
+    ))
+}
+
+pub(super) fn drain(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused> {
+    let (placement, version) = placed(tenant, facts)?;
+    match placement.phase {
+        Phase::Planned => Ok(step(
+            placement,
+            Placement {
+                phase: Phase::Draining,
+                ..placement.clone()
+            },
+        )),
+        Phase::Draining => Ok(Effect::Nothing(version)),
+        from => Err(no_step(key(tenant), from, Phase::Draining, "plan a move first")),
+    }
+}
+
+/// Nothing of the tenant may be running in the old cell, and no live router may still send anything there.
+pub(super) fn flip(tenant: &TenantId, evidence: &Drained, facts: &Facts) -> Result<Effect, Refused> {
+    let (placement, version) = placed(tenant, facts)?;
+    let target = match (placement.phase, &placement.target) {
+        (Phase::Draining, Some(target)) => target,
+        (Phase::Flipped, _) => return Ok(Effect::Nothing(version)),
+        (from, _) => return Err(no_step(key(tenant), from, Phase::Flipped, "drain the move first")),
+    };
+    let behind = facts.live().filter(|beat| beat.version < version);
+    let routers: Vec<String> = behind.map(|beat| beat.router.clone()).collect();
+    if !routers.is_empty() {
+        return Err(Refused::NotAcknowledged {
+            what: format!("flipping tenant {tenant}"),
+            version,
+            routers,
+        });
+    }
+    let since_ms = facts
+        .placement(tenant)
+        .map_or(facts.now_ms, |(_, versioned)| versioned.at_ms);
+    check_evidence(placement, evidence, facts.now_ms.saturating_sub(since_ms))?;
+    let after = Placement {
+        tenant: tenant.clone(),
+        cell: target.clone(),
+        epoch: raised(placement)?,
+        phase: Phase::Flipped,
+        target: None,
+        previous: Some(placement.cell.clone()),
+        flipped_at: Some(facts.now_ms / 1000),
+    };
+    Ok(step(placement, after))
+}
+
+pub(super) fn finish(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused> {
+    let (placement, version) = placed(tenant, facts)?;
+    match placement.phase {
+        Phase::Flipped => Ok(step(
+            placement,
+            Placement {
+                phase: Phase::Settled,
+                ..placement.clone()
+            },
+        )),
+        Phase::Settled => Ok(Effect::Nothing(version)),
+        from => Err(no_step(
+            key(tenant),
+            from,
+            Phase::Settled,
+            "flip the move first, or roll it back",
+        )),
+    }
+}
+
+pub(super) fn roll_back(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused> {
+    let (placement, version) = placed(tenant, facts)?;
+    let settled = Placement {
+        phase: Phase::Settled,
+        target: None,
+        ..placement.clone()
+    };
+    match (placement.phase, &placement.previous) {
+        (Phase::Settled, _) => Ok(Effect::Nothing(version)),
+        (Phase::Planned, _) => Ok(step(placement, settled)),
+        // The old cell may have fenced this epoch already.
+        (Phase::Draining, _) => Ok(step(
+            placement,
+            Placement {
+                epoch: raised(placement)?,
+                ..settled
+            },
+        )),
+        // Requests may be running in the new cell: the way back is a drain as well.
+        (Phase::Flipped, Some(previous)) => {
+            let target = Some(previous.clone());
+            Ok(step(
+                placement,
+                Placement {
+                    phase: Phase::Draining,
+                    target,
+                    ..placement.clone()
+                },
+            ))
+        }
+        (Phase::Flipped, None) => Err(Refused::Invalid(format!(
+            "{} names no previous cell",
+            key(tenant)
+        ))),
+    }
+}
+
+fn check_evidence(placement: &Placement, evidence: &Drained, drained_for_ms: i64) -> Result<(), Refused> {
+    let fenced = match evidence {
+        Drained::Empty { fenced } => *fenced,
+        Drained::StreamTimePassed {
+            fenced,
+            limit_seconds,
+        } => {
+            if drained_for_ms < i64::from(*limit_seconds) * 1000 {
+                return Err(Refused::Conflict {
+                    problem: format!(
+                        "tenant {} drains for {} s only",
+                        placement.tenant,
+                        drained_for_ms / 1000
+                    ),
+                    next: format!(
+                        "wait until {limit_seconds} s have passed, or until the cell reports none open"
+                    ),
+                });
+            }
+            *fenced
+        }
+        Drained::CellIsDead => return Ok(()),
+    };
+    if fenced < placement.epoch {
+        return Err(Refused::Conflict {
+            problem: format!(
+                "cell {} fences epochs up to {fenced}, the placement has {}",
+                placement.cell, placement.epoch
+            ),
+            next: "fence the current epoch".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn takes_tenants(id: &CellId, facts: &Facts) -> Result<(), Refused> {
+    let (cell, _) = facts.cell(id)?;
+    if cell.state != CellState::Active {
+        return Err(Refused::Conflict {
+            problem: format!("cell {id} is {}", super::state_name(cell.state)),
+            next: "choose an active cell, or activate this one".to_owned(),
+        });
+    }
+    match cell.capacity {
+        Some(capacity) if facts.occupants >= u64::from(capacity) => Err(Refused::Conflict {
+            problem: format!("cell {id} is full: {} of {capacity} tenants", facts.occupants),
+            next: "choose another cell, or raise its capacity".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn placed<'a>(tenant: &TenantId, facts: &'a Facts) -> Result<(&'a Placement, Version), Refused> {
+    match facts.placement(tenant) {
+        Some((placement, versioned)) => Ok((placement, versioned.version)),
+        None => Err(Refused::NotFound {
+            key: key(tenant),
+            next: "place the tenant in a cell first",
+        }),
+    }
+}
+
+fn raised(placement: &Placement) -> Result<u64, Refused> {
+    let next = placement.epoch.checked_add(1);
+    next.ok_or_else(|| Refused::Invalid(format!("{} has no epoch left", key(&placement.tenant))))
+}
+
+fn step(before: &Placement, after: Placement) -> Effect {
+    Effect::Put {
+        before: Some(Record::Placement(before.clone())),
+        after: Record::Placement(after),
+    }
+}
+
+fn key(tenant: &TenantId) -> Key {
+    Key::Placement(tenant.to_string())
+}
