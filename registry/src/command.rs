@@ -268,7 +268,7 @@ pub enum Refused {
     #[error("{key} does not exist; {next}")]
     NotFound {
         /// Which.
-        key: Key,
+        key: Box<Key>,
         /// What to do.
         next: &'static str,
     },
@@ -284,7 +284,7 @@ pub enum Refused {
     #[error("{key} is {from} and cannot become {to}; {next}")]
     InvalidTransition {
         /// Which record.
-        key: Key,
+        key: Box<Key>,
         /// Its state.
         from: String,
         /// The state asked for.
@@ -293,10 +293,10 @@ pub enum Refused {
         next: String,
     },
     /// The record was changed by somebody else meanwhile.
-    #[error("{key} is at version {found}, not {expected}: read it again and decide anew")]
+    #[error("{what} is at version {found}, not {expected}: read it again and decide anew")]
     StaleVersion {
-        /// Which record.
-        key: Key,
+        /// Which record, or `the registry`.
+        what: String,
         /// What the caller had seen.
         expected: Version,
         /// What it is.

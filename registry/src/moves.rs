@@ -256,7 +256,7 @@ impl<S: Store, F: CellFence> Mover<'_, S, F> {
         match self.store.find(&key).await?.map(|found| found.record) {
             Some(Record::Placement(placement)) => Ok(placement),
             _ => Err(Refused::NotFound {
-                key,
+                key: key.into(),
                 next: "place the tenant in a cell first",
             }
             .into()),
@@ -268,7 +268,7 @@ impl<S: Store, F: CellFence> Mover<'_, S, F> {
         match self.store.find(&key).await?.map(|found| found.record) {
             Some(Record::Cell(cell)) => Ok(cell),
             _ => Err(Refused::NotFound {
-                key,
+                key: key.into(),
                 next: "add the cell again, or move with the word that it is dead",
             }
             .into()),

@@ -203,7 +203,7 @@ pub enum StoreError {
     #[error("{key} cannot be read: {reason}; repair its row in the database")]
     BadRow {
         /// Which record.
-        key: Key,
+        key: Box<Key>,
         /// What is wrong with it.
         reason: String,
     },

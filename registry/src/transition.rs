@@ -89,13 +89,18 @@ pub fn subject(command: &Command) -> Option<Key> {
             provider,
             subject,
             token_id,
-        } => Key::Revocation {
-            provider: provider.to_string(),
-            subject: subject.clone().unwrap_or_default(),
-            token_id: token_id.clone().unwrap_or_default(),
-        },
+        } => revocation_key(provider, subject.as_deref(), token_id.as_deref()),
         Command::Adopt => return None,
     })
+}
+
+fn revocation_key(provider: &contract::ProviderId, subject: Option<&str>, token_id: Option<&str>) -> Key {
+    let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
+    Key::Revocation {
+        provider: provider.to_string(),
+        subject: text(subject),
+        token_id: text(token_id),
+    }
 }
 
 /// What [`transition`] must be given for this command.
@@ -138,7 +143,14 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
         Command::AddHost { host, tenant } => tenants::add_host(host, tenant, facts),
         Command::RemoveHost { host } => tenants::remove_host(host, facts),
         Command::Revoke(revocation) => tenants::revoke(revocation, facts),
-        Command::LiftRevocation { .. } => tenants::lift(command, facts),
+        Command::LiftRevocation {
+            provider,
+            subject,
+            token_id,
+        } => tenants::lift(
+            revocation_key(provider, subject.as_deref(), token_id.as_deref()),
+            facts,
+        ),
         Command::Place { tenant, cell } => placements::place(tenant, cell, facts),
         Command::PlanMove { tenant, to } => placements::plan(tenant, to, facts),
         Command::DrainMove { tenant } => placements::drain(tenant, facts),
@@ -160,28 +172,26 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
 
 fn check_version(command: &Command, expected: Version, facts: &Facts) -> Result<(), Refused> {
     let Some(key) = subject(command) else {
-        let key = Key::Cell("(the registry)".to_owned());
-        return if facts.registry == expected {
-            Ok(())
-        } else {
-            Err(Refused::StaleVersion {
-                key,
-                expected,
-                found: facts.registry,
-            })
-        };
+        return same("the registry".to_owned(), expected, facts.registry);
     };
     match facts.records.get(&key) {
-        Some(record) if record.version == expected => Ok(()),
-        Some(record) => Err(Refused::StaleVersion {
-            key,
-            expected,
-            found: record.version,
-        }),
+        Some(record) => same(key.to_string(), expected, record.version),
         None => Err(Refused::NotFound {
-            key,
+            key: key.into(),
             next: "it had a version when you read it, so somebody removed it",
         }),
+    }
+}
+
+fn same(what: String, expected: Version, found: Version) -> Result<(), Refused> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Refused::StaleVersion {
+            what,
+            expected,
+            found,
+        })
     }
 }
 
@@ -195,7 +205,7 @@ impl Facts {
                 ..
             }) => Ok((cell, *version)),
             _ => Err(Refused::NotFound {
-                key,
+                key: key.into(),
                 next: "list the cells, or add this one first",
             }),
         }
@@ -210,7 +220,7 @@ impl Facts {
                 ..
             }) => Ok((tenant, *version)),
             _ => Err(Refused::NotFound {
-                key,
+                key: key.into(),
                 next: "list the tenants, or add this one first",
             }),
         }
@@ -247,7 +257,7 @@ impl Facts {
 /// The step of a state machine that does not exist.
 fn no_step<T: serde::Serialize + Copy>(key: Key, from: T, to: T, next: impl Into<String>) -> Refused {
     Refused::InvalidTransition {
-        key,
+        key: key.into(),
         from: state_name(from),
         to: state_name(to),
         next: next.into(),

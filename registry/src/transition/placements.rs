@@ -224,7 +224,7 @@ fn placed<'a>(tenant: &TenantId, facts: &'a Facts) -> Result<(&'a Placement, Ver
     match facts.placement(tenant) {
         Some((placement, versioned)) => Ok((placement, versioned.version)),
         None => Err(Refused::NotFound {
-            key: key(tenant),
+            key: key(tenant).into(),
             next: "place the tenant in a cell first",
         }),
     }

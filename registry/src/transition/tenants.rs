@@ -2,8 +2,8 @@
 
 use contract::{LinkKind, TenantId};
 
-use super::{Effect, Facts, no_step, subject};
-use crate::command::{Command, LinkId, Refused, TenantSettings};
+use super::{Effect, Facts, no_step};
+use crate::command::{LinkId, Refused, TenantSettings};
 use crate::key::Key;
 use crate::model::{Host, Link, LinkState, Record, Revocation, Tenant, TenantState, Versioned};
 
@@ -94,7 +94,7 @@ pub(super) fn set_link_state(link: &LinkId, state: LinkState, facts: &Facts) -> 
     let key = link_key(link);
     let Some((before, version)) = facts.link(&key) else {
         return Err(Refused::NotFound {
-            key,
+            key: key.into(),
             next: "list the links, or add this one first",
         });
     };
@@ -151,7 +151,7 @@ pub(super) fn remove_host(host: &str, facts: &Facts) -> Result<Effect, Refused> 
     match facts.records.get(&key) {
         Some(versioned) => Ok(Effect::Remove(versioned.record.clone())),
         None => Err(Refused::NotFound {
-            key,
+            key: key.into(),
             next: "list the hosts",
         }),
     }
@@ -174,12 +174,11 @@ pub(super) fn revoke(revocation: &Revocation, facts: &Facts) -> Result<Effect, R
     }
 }
 
-pub(super) fn lift(command: &Command, facts: &Facts) -> Result<Effect, Refused> {
-    let key = subject(command).unwrap_or(Key::Host(String::new()));
+pub(super) fn lift(key: Key, facts: &Facts) -> Result<Effect, Refused> {
     match facts.records.get(&key) {
         Some(versioned) => Ok(Effect::Remove(versioned.record.clone())),
         None => Err(Refused::NotFound {
-            key,
+            key: key.into(),
             next: "list the revocations",
         }),
     }

@@ -279,7 +279,7 @@ async fn take_change(
         changes.push(match read::find(path, connection, &key).await {
             Ok(Some(found)) => RecordChange::Put(found.record),
             Ok(None) => RecordChange::Remove(key),
-            Err(StoreError::BadRow { key, reason }) => RecordChange::SetAside { key, reason },
+            Err(StoreError::BadRow { reason, .. }) => RecordChange::SetAside { key, reason },
             Err(error) => return Err(error),
         });
     }

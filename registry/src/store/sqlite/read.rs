@@ -46,7 +46,7 @@ pub(super) async fn find(
     match versioned(key.kind(), &row, 0).map_err(|error| super::open::explain(path, &error))? {
         Ok(record) => Ok(Some(record)),
         Err((_, reason)) => Err(StoreError::BadRow {
-            key: key.clone(),
+            key: key.clone().into(),
             reason,
         }),
     }
