@@ -1,1 +1,3 @@
-//! .
+//! What the benchmarks share. The method is in `benches/README.md`.
+
+pub mod world;

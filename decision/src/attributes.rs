@@ -86,7 +86,9 @@ impl<'a> Attributes<'a> {
     /// Whether this is a WebSocket handshake (HTTP/1.1 upgrade; Envoy presents HTTP/2's extended CONNECT the same).
     #[must_use]
     pub fn is_websocket(&self) -> bool {
-        self.upgrade.one().is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        self.upgrade
+            .one()
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
     }
 
     /// The host in the form the registry keeps: lower case, no port, no trailing dot. Two hosts in one value, or
@@ -150,7 +152,10 @@ impl<'a> Attributes<'a> {
 fn has_encoded_separator(path: &[u8]) -> bool {
     path.windows(3).any(|w| {
         let [b'%', high, low] = w else { return false };
-        matches!((high, low.to_ascii_lowercase()), (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0'))
+        matches!(
+            (high, low.to_ascii_lowercase()),
+            (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0')
+        )
     })
 }
 
@@ -160,7 +165,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn host(raw: &str) -> Option<String> {
-        Attributes { host: raw, ..Attributes::default() }.canonical_host().ok().map(Cow::into_owned)
+        Attributes {
+            host: raw,
+            ..Attributes::default()
+        }
+        .canonical_host()
+        .ok()
+        .map(Cow::into_owned)
     }
 
     #[test]
@@ -185,11 +196,43 @@ mod tests {
 
     #[test]
     fn paths() {
-        let check = |path| Attributes { path, ..Attributes::default() }.check_path().is_ok();
-        for good in ["", "*", "/", "/api", "/api/", "/a/b?x=/../y", "/a%20b", "/..a", "/a.", "/%25"] {
+        let check = |path| {
+            Attributes {
+                path,
+                ..Attributes::default()
+            }
+            .check_path()
+            .is_ok()
+        };
+        for good in [
+            "",
+            "*",
+            "/",
+            "/api",
+            "/api/",
+            "/a/b?x=/../y",
+            "/a%20b",
+            "/..a",
+            "/a.",
+            "/%25",
+        ] {
             assert!(check(good), "{good}");
         }
-        for bad in ["//", "//a", "/a//b", "/./a", "/a/..", "/../a", "/a/%2e%2E/b", "/a%2Fb", "/a%5cb", "/a\\b", "/a\nb", "a/b", "/a%00"] {
+        for bad in [
+            "//",
+            "//a",
+            "/a//b",
+            "/./a",
+            "/a/..",
+            "/../a",
+            "/a/%2e%2E/b",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a\nb",
+            "a/b",
+            "/a%00",
+        ] {
             assert!(!check(bad), "{bad}");
         }
     }

@@ -24,7 +24,10 @@ pub fn authorize(rule: &Rule, claims: &VerifiedClaims, now: i64) -> Result<Permi
         };
         if !claims.strong || !fresh {
             let takes_claims_challenge = claims.takes_claims_challenge;
-            return Err(DenyReason::StepUp(StepUp { max_age, takes_claims_challenge }));
+            return Err(DenyReason::StepUp(StepUp {
+                max_age,
+                takes_claims_challenge,
+            }));
         }
     }
     Ok(Permit(()))

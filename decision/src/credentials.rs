@@ -28,9 +28,17 @@ impl<'a> Credentials<'a> {
             Field::One(value) => Some(parse_token(value)?),
             Field::Repeated => return Err(DenyReason::Credential("access assertion: repeated")),
         };
-        let subprotocol = if attributes.is_websocket() { parse_subprotocol(attributes.websocket_protocol)? } else { None };
+        let subprotocol = if attributes.is_websocket() {
+            parse_subprotocol(attributes.websocket_protocol)?
+        } else {
+            None
+        };
         let bearer = match (header, subprotocol) {
-            (Some(_), Some(_)) => return Err(DenyReason::Credential("authorization beside a subprotocol credential")),
+            (Some(_), Some(_)) => {
+                return Err(DenyReason::Credential(
+                    "authorization beside a subprotocol credential",
+                ));
+            }
             (header, subprotocol) => header.or(subprotocol),
         };
         Ok(Self { bearer, access })
@@ -45,8 +53,9 @@ impl<'a> Credentials<'a> {
 
 /// `Bearer`, one space, one token (RFC 6750 §2.1; the scheme is case-insensitive by RFC 9110).
 fn parse_bearer(value: &[u8]) -> Result<&str, DenyReason> {
-    let (scheme, token) =
-        value.split_at_checked(7).ok_or(DenyReason::Credential("authorization: not a bearer token"))?;
+    let (scheme, token) = value
+        .split_at_checked(7)
+        .ok_or(DenyReason::Credential("authorization: not a bearer token"))?;
     if !scheme.eq_ignore_ascii_case(b"bearer ") {
         return Err(DenyReason::Credential("authorization: not a bearer token"));
     }
@@ -106,19 +115,28 @@ impl ProtocolRewrite {
             .filter(|p| bearer_protocol(p).is_none())
             .filter_map(|p| std::str::from_utf8(p).ok())
             .collect();
-        if kept.is_empty() { Self::Remove } else { Self::Set(kept.join(", ")) }
+        if kept.is_empty() {
+            Self::Remove
+        } else {
+            Self::Set(kept.join(", "))
+        }
     }
 }
 
 fn protocols(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|p| !p.is_empty())
+    value
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|p| !p.is_empty())
 }
 
 /// The token of a `alphaswarm.bearer.<token>` protocol; the prefix counts in any case, so that a differently written
 /// one is neither forwarded nor lost.
 fn bearer_protocol(protocol: &[u8]) -> Option<&[u8]> {
     let (prefix, token) = protocol.split_at_checked(header::WEBSOCKET_BEARER.len())?;
-    prefix.eq_ignore_ascii_case(header::WEBSOCKET_BEARER.as_bytes()).then_some(token)
+    prefix
+        .eq_ignore_ascii_case(header::WEBSOCKET_BEARER.as_bytes())
+        .then_some(token)
 }
 
 #[cfg(test)]
@@ -126,8 +144,13 @@ mod tests {
     use super::*;
 
     fn bearer(value: &str) -> Option<String> {
-        let attributes = Attributes { authorization: Field::One(value.as_bytes()), ..Attributes::default() };
-        Credentials::parse(&attributes).ok().and_then(|c| c.bearer.map(str::to_owned))
+        let attributes = Attributes {
+            authorization: Field::One(value.as_bytes()),
+            ..Attributes::default()
+        };
+        Credentials::parse(&attributes)
+            .ok()
+            .and_then(|c| c.bearer.map(str::to_owned))
     }
 
     #[test]
@@ -135,12 +158,26 @@ mod tests {
         assert_eq!(bearer("Bearer a.b.c").as_deref(), Some("a.b.c"));
         assert_eq!(bearer("bearer a.b.c").as_deref(), Some("a.b.c"));
         for bad in [
-            "", "Bearer", "Bearer ", "Bearer  a.b.c", "Bearer\ta.b.c", "Bearer a.b.c ", "Bearer a.b.c,Bearer d.e.f",
-            "Bearer a.b.c, Bearer d.e.f", "Basic a.b.c", "a.b.c", " Bearer a.b.c", "Bearer a.b.c\u{a0}", "Bearer a=.b.c",
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer  a.b.c",
+            "Bearer\ta.b.c",
+            "Bearer a.b.c ",
+            "Bearer a.b.c,Bearer d.e.f",
+            "Bearer a.b.c, Bearer d.e.f",
+            "Basic a.b.c",
+            "a.b.c",
+            " Bearer a.b.c",
+            "Bearer a.b.c\u{a0}",
+            "Bearer a=.b.c",
         ] {
             assert_eq!(bearer(bad), None, "{bad:?}");
         }
-        let repeated = Attributes { authorization: Field::Repeated, ..Attributes::default() };
+        let repeated = Attributes {
+            authorization: Field::Repeated,
+            ..Attributes::default()
+        };
         assert!(Credentials::parse(&repeated).is_err());
     }
 
@@ -155,13 +192,22 @@ mod tests {
     #[test]
     fn subprotocol() {
         let parse = |p| Credentials::parse(&handshake(p)).map(|c| c.bearer);
-        assert_eq!(parse("alphaswarm.v1, alphaswarm.bearer.a.b.c").unwrap(), Some("a.b.c"));
+        assert_eq!(
+            parse("alphaswarm.v1, alphaswarm.bearer.a.b.c").unwrap(),
+            Some("a.b.c")
+        );
         assert_eq!(parse("alphaswarm.v1").unwrap(), None);
         assert!(parse("alphaswarm.bearer.a.b.c, alphaswarm.bearer.d.e.f").is_err());
         assert!(parse("alphaswarm.bearer.").is_err());
-        let beside = Attributes { authorization: Field::One(b"Bearer a.b.c"), ..handshake("alphaswarm.bearer.a.b.c") };
+        let beside = Attributes {
+            authorization: Field::One(b"Bearer a.b.c"),
+            ..handshake("alphaswarm.bearer.a.b.c")
+        };
         assert!(Credentials::parse(&beside).is_err());
-        let no_handshake = Attributes { upgrade: Field::Absent, ..handshake("alphaswarm.bearer.a.b.c") };
+        let no_handshake = Attributes {
+            upgrade: Field::Absent,
+            ..handshake("alphaswarm.bearer.a.b.c")
+        };
         assert!(Credentials::parse(&no_handshake).unwrap().is_empty());
     }
 
@@ -170,7 +216,10 @@ mod tests {
         let rewrite = |p: &'static str| ProtocolRewrite::of(Field::One(p.as_bytes()));
         assert_eq!(rewrite("chat, superchat"), ProtocolRewrite::Keep);
         assert_eq!(rewrite("alphaswarm.bearer.a.b.c"), ProtocolRewrite::Remove);
-        assert_eq!(rewrite("a,ALPHASWARM.Bearer.x, b"), ProtocolRewrite::Set("a, b".to_owned()));
+        assert_eq!(
+            rewrite("a,ALPHASWARM.Bearer.x, b"),
+            ProtocolRewrite::Set("a, b".to_owned())
+        );
         assert_eq!(ProtocolRewrite::of(Field::Repeated), ProtocolRewrite::Remove);
     }
 }

@@ -46,7 +46,12 @@ fn route<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Result
     let host = attributes.canonical_host()?;
     attributes.check_path()?;
     let (rule, host) = if attributes.vouched {
-        (world.policy.lookup(attributes.method, &host, attributes.path_only()), Some(host.as_ref()))
+        (
+            world
+                .policy
+                .lookup(attributes.method, &host, attributes.path_only()),
+            Some(host.as_ref()),
+        )
     } else {
         (world.policy.strictest(), None)
     };
@@ -55,7 +60,13 @@ fn route<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Result
         AuthMode::Disabled => Credentials::default(),
     };
     let caller = verify(&credentials, world, now)?;
-    let request = Request { world, snapshot, rule, host, now };
+    let request = Request {
+        world,
+        snapshot,
+        rule,
+        host,
+        now,
+    };
     let mut route = match caller {
         Some(caller) => request.route_caller(caller)?,
         None => request.route_anonymous()?,
@@ -73,14 +84,21 @@ struct Caller {
 /// Verifies what was presented: all of it must be good, whatever the route asks.
 fn verify(credentials: &Credentials<'_>, world: &World<'_>, now: i64) -> Result<Option<Caller>, DenyReason> {
     let refused = |refusal: Refusal, reason: fn(Refusal) -> DenyReason| {
-        if refusal.is_unavailable() { DenyReason::NotReady("keys") } else { reason(refusal) }
+        if refusal.is_unavailable() {
+            DenyReason::NotReady("keys")
+        } else {
+            reason(refusal)
+        }
     };
     let bearer = credentials
         .bearer
         .map(|token| world.identity.verify(token, Slot::Bearer, now))
         .transpose()
         .map_err(|refusal| refused(refusal, DenyReason::Token))?;
-    let access = credentials.access.map(|token| world.identity.verify(token, Slot::Access, now)).transpose();
+    let access = credentials
+        .access
+        .map(|token| world.identity.verify(token, Slot::Access, now))
+        .transpose();
     match (bearer, access) {
         (Some(token), access) => {
             let access = access.map_err(|refusal| refused(refusal, DenyReason::AccessToken))?;
@@ -111,14 +129,22 @@ impl<'w> Request<'_, 'w> {
         }
         if let Class::Platform { platform, .. } = &self.rule.class {
             let _permit = authorize(self.rule, claims, self.now)?;
-            return Ok(Route { token: Some(caller.token), ..self.to(Destination::Platform(platform)) });
+            return Ok(Route {
+                token: Some(caller.token),
+                ..self.to(Destination::Platform(platform))
+            });
         }
         let access = caller.access.as_ref().map(|access| &access.claims);
         let tenant = tenant::lookup(claims, access, self.host, self.snapshot)?;
         let permit = authorize(self.rule, claims, self.now)?;
         let placed = place(&permit, &tenant, self.snapshot)?;
         let audited_cell_claim = check_cell_claim(claims, tenant.placement.as_ref(), self.world.cba_mode)?;
-        let assertion = self.assertion(&caller.token.assertion, &placed, Some(&tenant), Some(&caller.token));
+        let assertion = self.assertion(
+            &caller.token.assertion,
+            &placed,
+            Some(&tenant),
+            Some(&caller.token),
+        );
         Ok(Route {
             tenant: Some(tenant.id),
             token: Some(caller.token),
@@ -134,9 +160,18 @@ impl<'w> Request<'_, 'w> {
                 let permit = exempt(self.rule)?;
                 let placed = place_anonymous(&permit, cell.as_str(), self.snapshot)?;
                 let assertion = self.assertion(assertion, &placed, None, None);
-                Ok(Route { assertion, ..self.to(Destination::Cell(placed.cell)) })
+                Ok(Route {
+                    assertion,
+                    ..self.to(Destination::Cell(placed.cell))
+                })
             }
-            (Class::Platform { platform, anonymous: true }, _) => Ok(self.to(Destination::Platform(platform))),
+            (
+                Class::Platform {
+                    platform,
+                    anonymous: true,
+                },
+                _,
+            ) => Ok(self.to(Destination::Platform(platform))),
             (_, AuthMode::Required) => Err(DenyReason::NoCredential),
             (_, AuthMode::Optional | AuthMode::Disabled) => self.route_by_host(&exempt(self.rule)?),
         }
@@ -151,7 +186,11 @@ impl<'w> Request<'_, 'w> {
         let placed = place(permit, &tenant, self.snapshot)?;
         // Without a token there is nothing to keep the assertion in; dev modes may mint one a request.
         let assertion = self.assertion(&AssertionSlot::default(), &placed, Some(&tenant), None);
-        Ok(Route { tenant: Some(tenant.id), assertion, ..self.to(Destination::Cell(placed.cell)) })
+        Ok(Route {
+            tenant: Some(tenant.id),
+            assertion,
+            ..self.to(Destination::Cell(placed.cell))
+        })
     }
 
     fn to(&self, destination: Destination<'w>) -> Route<'w> {
@@ -180,22 +219,27 @@ impl<'w> Request<'_, 'w> {
         }
         let minter = self.world.minter;
         let tenant = tenant.map(|tenant| tenant.id);
-        if let Some(fresh) = slot.fresh(minter, placed.cell, tenant, placed.epoch, self.now) {
-            return Some(fresh);
-        }
         let claims = token.map(|token| &token.claims);
-        // Ids in a snapshot were checked when they were read; the parse cannot fail. If it did, a cell in enforce mode
-        // refuses the missing assertion, so that even this ends closed.
-        let claims = AssertionClaims {
+        // Ids in a snapshot were checked when they were read; the parses cannot fail. If one did, a cell in enforce
+        // mode refuses the missing assertion, so that even this ends closed.
+        let aud = CellId::parse(placed.cell).ok()?;
+        let of = identity::Placed {
+            cell: placed.cell,
+            tenant,
+            epoch: placed.epoch,
+        };
+        let assertion = slot.get_or_mint(minter, of, self.now, || AssertionClaims {
             iss: minter.router_id().to_owned(),
-            aud: CellId::parse(placed.cell).ok()?,
+            aud,
             sub: claims.map(|claims| claims.principal.clone()),
             tenant: tenant.and_then(|tenant| TenantId::parse(tenant).ok()),
-            scopes: claims.filter(|claims| !claims.scopes.is_empty()).map(|claims| claims.scopes.to_string()),
+            scopes: claims
+                .filter(|claims| !claims.scopes.is_empty())
+                .map(|claims| claims.scopes.to_string()),
             epoch: placed.epoch,
             iat: self.now,
             exp: self.now.saturating_add(MAX_LIFETIME_SECONDS),
-        };
-        Some(slot.mint(minter, &claims))
+        });
+        Some(assertion)
     }
 }

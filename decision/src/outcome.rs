@@ -17,6 +17,14 @@ pub enum Decision<'a> {
     Deny(DenyReason),
 }
 
+impl Decision<'_> {
+    /// Whether the request is forwarded.
+    #[must_use]
+    pub const fn is_allow(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+}
+
 /// Where an allowed request goes and what is said about it.
 #[derive(Debug)]
 pub struct Route<'a> {
@@ -137,9 +145,11 @@ impl DenyReason {
     pub const fn code(&self) -> Code {
         match self {
             Self::Malformed(_) => Code::BadRequest,
-            Self::Credential(_) | Self::NoCredential | Self::Token(_) | Self::AccessToken(_) | Self::Revoked => {
-                Code::Unauthenticated
-            }
+            Self::Credential(_)
+            | Self::NoCredential
+            | Self::Token(_)
+            | Self::AccessToken(_)
+            | Self::Revoked => Code::Unauthenticated,
             Self::UnknownTenant => Code::UnknownTenant,
             Self::LinkPending | Self::TenantPending => Code::TenantPending,
             Self::TenantSuspended => Code::TenantSuspended,

@@ -17,17 +17,28 @@ pub struct Placed<'a> {
 }
 
 /// Finds the tenant's cell.
-pub fn place<'a>(_permit: &Permit, tenant: &TenantView<'a>, snapshot: &'a Snapshot) -> Result<Placed<'a>, DenyReason> {
+pub fn place<'a>(
+    _permit: &Permit,
+    tenant: &TenantView<'a>,
+    snapshot: &'a Snapshot,
+) -> Result<Placed<'a>, DenyReason> {
     let placement = tenant.placement.as_ref().ok_or(DenyReason::NoPlacement)?;
     if placement.phase == Phase::Draining {
         return Err(DenyReason::Moving);
     }
     serving(placement.cell, snapshot)?;
-    Ok(Placed { cell: placement.cell, epoch: placement.epoch })
+    Ok(Placed {
+        cell: placement.cell,
+        epoch: placement.epoch,
+    })
 }
 
 /// The cell of an anonymous request on a public route; anonymous requests belong to no placement.
-pub fn place_anonymous<'a>(_permit: &Permit, cell: &'a str, snapshot: &Snapshot) -> Result<Placed<'a>, DenyReason> {
+pub fn place_anonymous<'a>(
+    _permit: &Permit,
+    cell: &'a str,
+    snapshot: &Snapshot,
+) -> Result<Placed<'a>, DenyReason> {
     serving(cell, snapshot)?;
     Ok(Placed { cell, epoch: 0 })
 }
@@ -47,9 +58,13 @@ pub fn check_cell_claim(
     placement: Option<&PlacementView<'_>>,
     mode: CbaMode,
 ) -> Result<bool, DenyReason> {
-    let (Some(claimed), Some(placement)) = (claims.cell.as_deref(), placement) else { return Ok(false) };
+    let (Some(claimed), Some(placement)) = (claims.cell.as_deref(), placement) else {
+        return Ok(false);
+    };
     let was_here = placement.previous == Some(claimed)
-        && placement.flipped_at.is_some_and(|flipped| claims.issued_at <= flipped);
+        && placement
+            .flipped_at
+            .is_some_and(|flipped| claims.issued_at <= flipped);
     if claimed == placement.cell || was_here {
         return Ok(false);
     }

@@ -120,7 +120,10 @@ impl Policy {
     /// The rule for a request whose method, host and path are vouched for. Host and path are canonical.
     #[must_use]
     pub fn lookup(&self, method: &str, host: &str, path: &str) -> &Rule {
-        self.rules.iter().find(|rule| rule.matches(method, host, path)).unwrap_or(&self.otherwise)
+        self.rules
+            .iter()
+            .find(|rule| rule.matches(method, host, path))
+            .unwrap_or(&self.otherwise)
     }
 
     /// The rule for a request of which nothing is known: every demand that any rule makes, and no exemption.
@@ -164,7 +167,13 @@ impl Default for Policy {
 
 impl Rule {
     const fn any(class: Class) -> Self {
-        Self { host: None, methods: Vec::new(), path: PathPattern::Prefix(String::new()), scopes: Vec::new(), class }
+        Self {
+            host: None,
+            methods: Vec::new(),
+            path: PathPattern::Prefix(String::new()),
+            scopes: Vec::new(),
+            class,
+        }
     }
 
     fn matches(&self, method: &str, host: &str, path: &str) -> bool {
@@ -209,9 +218,9 @@ impl PathPattern {
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == path,
-            Self::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/') || prefix.is_empty()),
+            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/') || prefix.is_empty()
+            }),
         }
     }
 }

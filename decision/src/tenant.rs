@@ -23,7 +23,9 @@ impl<'a> Candidates<'a> {
     fn of(claims: &VerifiedClaims, snapshot: &'a Snapshot) -> Self {
         let mut found = Self::default();
         for external in &claims.links {
-            let Some(link) = snapshot.link(claims.provider.as_str(), external.kind, &external.id) else { continue };
+            let Some(link) = snapshot.link(claims.provider.as_str(), external.kind, &external.id) else {
+                continue;
+            };
             match link.state {
                 LinkState::Active => found.insert(link.tenant),
                 LinkState::Pending => found.pending = true,
@@ -62,13 +64,20 @@ pub fn lookup<'a>(
 ) -> Result<TenantView<'a>, DenyReason> {
     let mut candidates = Candidates::of(claims, snapshot);
     if candidates.is_empty() {
-        return Err(if candidates.pending { DenyReason::LinkPending } else { DenyReason::UnknownTenant });
+        return Err(if candidates.pending {
+            DenyReason::LinkPending
+        } else {
+            DenyReason::UnknownTenant
+        });
     }
     if let Some(access) = access.filter(|access| !access.perimeter) {
         let allowed = Candidates::of(access, snapshot);
         if !allowed.is_empty() {
             let mut agreed = Candidates::default();
-            candidates.iter().filter(|tenant| allowed.iter().any(|t| t == *tenant)).for_each(|t| agreed.insert(t));
+            candidates
+                .iter()
+                .filter(|tenant| allowed.iter().any(|t| t == *tenant))
+                .for_each(|t| agreed.insert(t));
             if agreed.is_empty() {
                 return Err(DenyReason::TokensDisagree);
             }
@@ -78,9 +87,10 @@ pub fn lookup<'a>(
     let linked = host.and_then(|host| snapshot.host(host));
     let mut several = candidates.iter();
     let chosen = match (linked, several.next(), several.next()) {
-        (Some(tenant), ..) => {
-            candidates.iter().find(|candidate| *candidate == tenant).ok_or(DenyReason::HostMismatch)?
-        }
+        (Some(tenant), ..) => candidates
+            .iter()
+            .find(|candidate| *candidate == tenant)
+            .ok_or(DenyReason::HostMismatch)?,
         (None, Some(only), None) => only,
         (None, ..) => return Err(DenyReason::TenantRequired),
     };
@@ -89,7 +99,9 @@ pub fn lookup<'a>(
 
 /// Dev modes only: the tenant by the host alone.
 pub fn by_host<'a>(host: Option<&str>, snapshot: &'a Snapshot) -> Result<TenantView<'a>, DenyReason> {
-    let tenant = host.and_then(|host| snapshot.host(host)).ok_or(DenyReason::TenantRequired)?;
+    let tenant = host
+        .and_then(|host| snapshot.host(host))
+        .ok_or(DenyReason::TenantRequired)?;
     active(tenant, snapshot)
 }
 
@@ -106,7 +118,12 @@ fn active<'a>(id: &str, snapshot: &'a Snapshot) -> Result<TenantView<'a>, DenyRe
 /// Whether the registry revokes the token.
 pub fn check_revocation(claims: &VerifiedClaims, snapshot: &Snapshot) -> Result<(), DenyReason> {
     let provider: &ProviderId = &claims.provider;
-    if snapshot.is_revoked(provider.as_str(), &claims.subject, claims.token_id.as_deref(), claims.issued_at) {
+    if snapshot.is_revoked(
+        provider.as_str(),
+        &claims.subject,
+        claims.token_id.as_deref(),
+        claims.issued_at,
+    ) {
         return Err(DenyReason::Revoked);
     }
     Ok(())

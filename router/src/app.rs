@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use decision::Policy;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
-use registry::{Open, SqliteStore};
+use registry::feed::FollowOptions;
+use registry::{Open, SqliteStore, Store as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,7 +25,7 @@ use crate::http::{self, Http};
 use crate::outcome::Recorder;
 use crate::readiness::Readiness;
 use crate::serve::Listener;
-use crate::telemetry::{Metrics, start_logging};
+use crate::telemetry::{Metrics, ProviderLabel, start_logging};
 use crate::tls::ServerTls;
 use crate::world::Edge;
 use crate::xds::Xds;
@@ -52,7 +53,10 @@ pub struct Bound {
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log, config.log_json);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
     runtime.block_on(async {
         let stop = terminated()?;
         let bound = bind(config).await?;
@@ -78,7 +82,12 @@ fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
 /// running.
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let metrics = Metrics::new();
-    let tls = config.tls.clone().map(ServerTls::load).transpose().map_err(anyhow::Error::msg)?;
+    let tls = config
+        .tls
+        .clone()
+        .map(ServerTls::load)
+        .transpose()
+        .map_err(anyhow::Error::msg)?;
     let grpc = listen("grpc", config.grpc, tls.clone(), true, &metrics).await?;
     let http = listen("http", config.http, None, false, &metrics).await?;
     let control = listen("control", config.control, tls.clone(), false, &metrics).await?;
@@ -87,21 +96,29 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     if let Some(dir) = state_dir {
         create_private_dir(dir).with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
     }
-    let store = Arc::new(SqliteStore::open(&config.registry_url, Open::Existing).await.context("REGISTRY_URL")?);
+    let store = Arc::new(
+        SqliteStore::open(&config.registry_url, Open::Read)
+            .await
+            .context("REGISTRY_URL")?,
+    );
     let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
     let policy = match &config.policy_file {
-        Some(path) => policy_file::read(path, 1).map_err(anyhow::Error::msg).context("POLICY_FILE")?,
+        Some(path) => policy_file::read(path, 1)
+            .map_err(anyhow::Error::msg)
+            .context("POLICY_FILE")?,
         None => Policy::default(),
     };
 
     let (writer, registry) = registry::channel(registry::Snapshot::empty());
-    let feed = writer.status();
-    let identity = Identity::new(config.identity.clone(), config.operators.clone(), CacheOptions::default());
+    let identity = Identity::new(
+        config.identity.clone(),
+        config.operators.clone(),
+        CacheOptions::default(),
+    );
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let (policy_changed, policy_changes) = watch::channel(1);
     let edge = Arc::new(Edge {
         registry: registry.clone(),
-        feed,
         registry_max_staleness: config.registry_max_staleness,
         identity: identity.clone(),
         policy: policy.clone(),
@@ -112,14 +129,24 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         recorder: Recorder::new(metrics.clone()),
     });
     let readiness = Readiness::new(edge.clone());
-    let xds = Xds::new(registry.clone(), policy.clone(), policy_changes, metrics.xds_nacks.clone());
+    let xds = Xds::new(
+        registry.clone(),
+        policy.clone(),
+        policy_changes,
+        metrics.xds_nacks.clone(),
+    );
     let fleet = Arc::new(Fleet::new(&minter));
 
     let (stop_background, background_stopped) = drain::signal();
     let stopped = || background_stopped.clone();
     let mut background = JoinSet::new();
-    let follow = registry::feed::Options::default();
-    background.spawn(registry::feed::follow(store.clone(), writer, follow, stopped().fired()));
+    let follow = registry::feed::follow(
+        store.source(),
+        writer,
+        FollowOptions::default(),
+        stopped().fired(),
+    );
+    background.spawn(async { drop(follow.await) });
     let fetch = identity::FetchOptions {
         directory: config.state_dir.as_ref().map(|dir| dir.join("keys")),
         max_staleness: config.jwks_max_staleness,
@@ -128,13 +155,26 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     };
     background.spawn(identity::refresh_keys(identity, fetch, stopped().fired()));
     if let Some(path) = config.policy_file.clone() {
-        background.spawn(policy_file::follow(path, policy, policy_changed, metrics.clone(), stopped()));
+        background.spawn(policy_file::follow(
+            path,
+            policy,
+            policy_changed,
+            metrics.clone(),
+            stopped(),
+        ));
     }
     if let Some(tls) = tls {
         background.spawn(tls.follow(metrics.clone(), stopped()));
     }
     background.spawn(xds.clone().follow(stopped().fired()));
-    background.spawn(heartbeat::beat(store, fleet.clone(), registry, xds.clone(), metrics.clone(), stopped()));
+    background.spawn(heartbeat::beat(
+        store,
+        fleet.clone(),
+        registry,
+        xds.clone(),
+        metrics.clone(),
+        stopped(),
+    ));
 
     Ok(Bound {
         grpc,
@@ -167,36 +207,71 @@ async fn listen(
         };
         anyhow::anyhow!("cannot listen on {address} ({name}): {error}{hint}")
     })?;
-    Ok(Listener { name, socket, tls, http2_only, connections: metrics.connections.clone() })
+    Ok(Listener {
+        name,
+        socket,
+        tls,
+        http2_only,
+        connections: metrics.connections.clone(),
+    })
 }
 
 /// Creates `dir` for us alone. One that others may write to is refused: whoever can plant keys there can sign tokens.
 fn create_private_dir(dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     let mode = std::fs::metadata(dir)?.permissions().mode();
-    anyhow::ensure!(mode & 0o022 == 0, "others may write to it (mode {:o}): chmod 700", mode & 0o777);
+    anyhow::ensure!(
+        mode & 0o022 == 0,
+        "others may write to it (mode {:o}): chmod 700",
+        mode & 0o777
+    );
     Ok(())
 }
 
 impl Bound {
     /// The bound addresses: ext_authz, HTTP, control.
     pub fn addresses(&self) -> std::io::Result<[SocketAddr; 3]> {
-        Ok([self.grpc.address()?, self.http.address()?, self.control.address()?])
+        Ok([
+            self.grpc.address()?,
+            self.http.address()?,
+            self.control.address()?,
+        ])
     }
 
     /// Serves until `stop`, then goes: readiness first, then GOAWAY on the gRPC listeners with a deadline, the probes
     /// last.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { grpc, http, control, edge, fleet, xds, readiness, metrics, config, mut background, .. } = self;
+        let Self {
+            grpc,
+            http,
+            control,
+            edge,
+            fleet,
+            xds,
+            readiness,
+            metrics,
+            config,
+            mut background,
+            ..
+        } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
-        background.spawn(report_health(readiness.clone(), edge.clone(), metrics.clone(), health, self.background_stopped));
+        background.spawn(report_health(
+            readiness.clone(),
+            edge.clone(),
+            metrics.clone(),
+            health,
+            self.background_stopped,
+        ));
 
         let (stop_checks, checks_stopped) = drain::signal();
         let (stop_probes, probes_stopped) = drain::signal();
         let ext_authz = AuthorizationServer::new(ExtAuthz::new(edge.clone()));
         let checks = serve::Grpc::new(ext_authz, tonic::service::Routes::new(health_service));
-        let control_routes = control::routes(Control { edge: edge.clone() }, xds.service());
+        let control_routes = control::routes(Control { edge: edge.clone() }, &xds);
         let probes = http::routes(Http {
             edge,
             fleet,
@@ -214,13 +289,17 @@ impl Bound {
         tracing::info!("draining");
         readiness.start_draining();
         tokio::time::sleep(config.not_ready).await;
+        xds.close(); // its streams never end by themselves
         stop_checks.fire();
         while checking.join_next().await.is_some() {}
         stop_probes.fire();
         let _ = probing.await;
         self.stop_background.fire();
         // What does not end by itself within a moment (a fetch under way) is dropped with its set.
-        let _ = tokio::time::timeout(Duration::from_secs(1), async { while background.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            while background.join_next().await.is_some() {}
+        })
+        .await;
         tracing::info!("stopped");
     }
 }
@@ -237,19 +316,45 @@ async fn report_health(
     let mut stopped = std::pin::pin!(stopped.fired());
     loop {
         let ready = readiness.pending().is_empty();
-        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         health.set_service_status(SERVICE_NAME, status).await;
         health.set_service_status("", status).await;
-        let snapshot = edge.registry.load();
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        metrics.registry_version.set(gauge(snapshot.version().number));
-        metrics.registry_staleness_seconds.set(edge.feed.staleness().map_or(-1, |age| gauge(age.as_secs())));
-        metrics.set_aside.set(gauge(snapshot.set_aside().len() as u64));
-        metrics.cells.set(gauge(snapshot.cells().count() as u64));
-        drop(snapshot);
+        copy_gauges(&edge, &metrics);
         tokio::select! {
             () = &mut stopped => return,
             () = tokio::time::sleep(READINESS_INTERVAL) => {}
         }
+    }
+}
+
+fn copy_gauges(edge: &Edge, metrics: &Metrics) {
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let snapshot = edge.registry.load();
+    metrics.registry_version.set(gauge(snapshot.version().number));
+    metrics.registry_staleness_seconds.set(
+        edge.registry
+            .status()
+            .staleness()
+            .map_or(-1, |age| gauge(age.as_secs())),
+    );
+    metrics.set_aside.set(gauge(snapshot.set_aside().len() as u64));
+    metrics.cells.set(gauge(snapshot.counts().cells));
+    metrics.cached_tokens.set(gauge(edge.identity.cached_tokens()));
+    for provider in edge.identity.status() {
+        let label = ProviderLabel {
+            provider: provider.provider.to_string(),
+        };
+        metrics
+            .provider_keys
+            .get_or_create(&label)
+            .set(gauge(provider.keys.len() as u64));
+        metrics
+            .provider_keys_age_seconds
+            .get_or_create(&label)
+            .set(provider.age_seconds.unwrap_or(-1));
     }
 }

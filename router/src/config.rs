@@ -34,31 +34,119 @@ const fn variable(name: &'static str, default: &'static str, about: &'static str
 
 /// Every variable that the router reads, in the order in which `--help` and `--print-config` show them.
 pub const VARIABLES: &[Variable] = &[
-    variable("REGISTRY_URL", "", "where the cells registry is: sqlite:/path/to/registry.db"),
-    variable("IDENTITY_CONFIG", "", "file with the identity providers (TOML); needed with AUTH_MODE=required"),
-    variable("POLICY_FILE", "", "file with route classes, platform services, CORS origins (TOML); hot-reloaded"),
-    variable("AUTH_MODE", "required", "required | optional | disabled; the last two need ALPHASWARM_ENV=dev and loopback"),
-    variable("CBA_MODE", "enforce", "cell-bound authorization: enforce | audit | off"),
-    variable("FORWARD_TOKEN", "forward", "forward | strip: whether cells receive the credential headers"),
-    variable("RESOLVE_FROM", "", "whose headers /resolve trusts: envoy | nginx | forwarded; unset: nobody's"),
-    variable("ALPHASWARM_OPERATORS", "", "who may hold operator scopes: provider/tenant@audience, comma-separated"),
-    variable("JWKS_MAX_STALENESS", "24h", "deny a provider's tokens when its keys are older (Access never past 7 days)"),
-    variable("JWKS_REFRESH", "", "how often keys are fetched; by default hourly (Entra) or every 15 minutes"),
-    variable("REGISTRY_MAX_STALENESS", "24h", "deny everything when the registry was not heard from for longer"),
+    variable(
+        "REGISTRY_URL",
+        "",
+        "where the cells registry is: sqlite:/path/to/registry.db",
+    ),
+    variable(
+        "IDENTITY_CONFIG",
+        "",
+        "file with the identity providers (TOML); needed with AUTH_MODE=required",
+    ),
+    variable(
+        "POLICY_FILE",
+        "",
+        "file with route classes, platform services, CORS origins (TOML); hot-reloaded",
+    ),
+    variable(
+        "AUTH_MODE",
+        "required",
+        "required | optional | disabled; the last two need ALPHASWARM_ENV=dev and loopback",
+    ),
+    variable(
+        "CBA_MODE",
+        "enforce",
+        "cell-bound authorization: enforce | audit | off",
+    ),
+    variable(
+        "FORWARD_TOKEN",
+        "forward",
+        "forward | strip: whether cells receive the credential headers",
+    ),
+    variable(
+        "RESOLVE_FROM",
+        "",
+        "whose headers /resolve trusts: envoy | nginx | forwarded; unset: nobody's",
+    ),
+    variable(
+        "ALPHASWARM_OPERATORS",
+        "",
+        "who may hold operator scopes: provider/tenant@audience, comma-separated",
+    ),
+    variable(
+        "JWKS_MAX_STALENESS",
+        "24h",
+        "deny a provider's tokens when its keys are older (Access never past 7 days)",
+    ),
+    variable(
+        "JWKS_REFRESH",
+        "",
+        "how often keys are fetched; by default hourly (Entra) or every 15 minutes",
+    ),
+    variable(
+        "REGISTRY_MAX_STALENESS",
+        "24h",
+        "deny everything when the registry was not heard from for longer",
+    ),
     variable("ALPHASWARM_ENV", "prod", "prod | dev"),
-    variable("ALPHASWARM_ROUTER_ID", "tenant-router", "this replica's id in heartbeats and assertions"),
-    variable("ALPHASWARM_STATE_DIR", "", "directory (0700) for the signing key and last good provider keys; unset: neither is kept"),
+    variable(
+        "ALPHASWARM_ROUTER_ID",
+        "tenant-router",
+        "this replica's id in heartbeats and assertions",
+    ),
+    variable(
+        "ALPHASWARM_STATE_DIR",
+        "",
+        "directory (0700) for the signing key and last good provider keys; unset: neither is kept",
+    ),
     variable("ALPHASWARM_PORT_OFFSET", "0", "moves all default ports together"),
-    variable("ALPHASWARM_GRPC_LISTEN", "127.0.0.1:9191", "ext_authz and gRPC health"),
-    variable("ALPHASWARM_HTTP_LISTEN", "127.0.0.1:8080", "/resolve, probes, /metrics, JWKS"),
-    variable("ALPHASWARM_CONTROL_LISTEN", "127.0.0.1:9192", "xDS and operator endpoints"),
-    variable("ALPHASWARM_TLS_CERT", "", "PEM chain for the two gRPC listeners; reloaded when it changes"),
+    variable(
+        "ALPHASWARM_GRPC_LISTEN",
+        "127.0.0.1:9191",
+        "ext_authz and gRPC health",
+    ),
+    variable(
+        "ALPHASWARM_HTTP_LISTEN",
+        "127.0.0.1:8080",
+        "/resolve, probes, /metrics, JWKS",
+    ),
+    variable(
+        "ALPHASWARM_CONTROL_LISTEN",
+        "127.0.0.1:9192",
+        "xDS and operator endpoints",
+    ),
+    variable(
+        "ALPHASWARM_TLS_CERT",
+        "",
+        "PEM chain for the two gRPC listeners; reloaded when it changes",
+    ),
     variable("ALPHASWARM_TLS_KEY", "", "its PEM key"),
-    variable("ALPHASWARM_TLS_CLIENT_CA", "", "PEM CAs that client certificates must come from"),
-    variable("ALPHASWARM_INSECURE_GRPC", "", "1: a mesh does mTLS; plain gRPC off loopback is meant"),
-    variable("ALPHASWARM_DRAIN_SECONDS", "25", "longest drain after SIGTERM; below the orchestrator's grace period"),
-    variable("ALPHASWARM_NOT_READY_SECONDS", "0", "how long /readyz fails before draining starts, for load balancers to notice"),
-    variable("ALPHASWARM_LOG", "info", "log filter, for example info,decision=debug"),
+    variable(
+        "ALPHASWARM_TLS_CLIENT_CA",
+        "",
+        "PEM CAs that client certificates must come from",
+    ),
+    variable(
+        "ALPHASWARM_INSECURE_GRPC",
+        "",
+        "1: a mesh does mTLS; plain gRPC off loopback is meant",
+    ),
+    variable(
+        "ALPHASWARM_DRAIN_SECONDS",
+        "25",
+        "longest drain after SIGTERM; below the orchestrator's grace period",
+    ),
+    variable(
+        "ALPHASWARM_NOT_READY_SECONDS",
+        "0",
+        "how long /readyz fails before draining starts, for load balancers to notice",
+    ),
+    variable(
+        "ALPHASWARM_LOG",
+        "info",
+        "log filter, for example info,decision=debug",
+    ),
     variable("ALPHASWARM_LOG_FORMAT", "json", "json | text"),
 ];
 
@@ -148,6 +236,12 @@ impl Config {
 pub fn print(env: &impl Lookup) -> String {
     VARIABLES
         .iter()
-        .map(|v| format!("{}={}\n", v.name, env.get(v.name).unwrap_or_else(|| v.default.to_owned())))
+        .map(|v| {
+            format!(
+                "{}={}\n",
+                v.name,
+                env.get(v.name).unwrap_or_else(|| v.default.to_owned())
+            )
+        })
         .collect()
 }

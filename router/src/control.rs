@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use identity::Slot;
 
 use crate::world::{Edge, unix_seconds};
+use crate::xds::Xds;
 
 /// What the control listener serves from.
 #[derive(Clone)]
@@ -25,10 +26,14 @@ pub struct Control {
 const READ_SCOPE: &str = "cluster:read";
 
 /// xDS beside the operator endpoints.
-pub fn routes(control: Control, xds: crate::xds::Service) -> Router {
-    tonic::service::Routes::new(xds)
+pub fn routes(control: Control, xds: &Xds) -> Router {
+    tonic::service::Routes::new(xds.service())
         .into_axum_router()
-        .merge(Router::new().route("/registry/set-aside", get(set_aside)).with_state(control))
+        .merge(
+            Router::new()
+                .route("/registry/set-aside", get(set_aside))
+                .with_state(control),
+        )
 }
 
 /// The malformed registry records that are left out, by name: `/readyz` only counts them, because it is public.
@@ -44,13 +49,26 @@ async fn set_aside(State(control): State<Control>, headers: HeaderMap) -> Respon
 /// verified.
 fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<(), Code> {
     let mut authorization = Field::Absent;
-    headers.get_all(http::header::AUTHORIZATION).iter().for_each(|value| authorization.push(value.as_bytes()));
-    let attributes = Attributes { authorization, ..Attributes::default() };
+    headers
+        .get_all(http::header::AUTHORIZATION)
+        .iter()
+        .for_each(|value| authorization.push(value.as_bytes()));
+    let attributes = Attributes {
+        authorization,
+        ..Attributes::default()
+    };
     let credentials = Credentials::parse(&attributes).map_err(|_| Code::Unauthenticated)?;
     let token = credentials.bearer.ok_or(Code::Unauthenticated)?;
-    let token = edge.identity.verify(token, Slot::Bearer, unix_seconds()).map_err(|refusal| {
-        if refusal.is_unavailable() { Code::NotReady } else { Code::Unauthenticated }
-    })?;
+    let token = edge
+        .identity
+        .verify(token, Slot::Bearer, unix_seconds())
+        .map_err(|refusal| {
+            if refusal.is_unavailable() {
+                Code::NotReady
+            } else {
+                Code::Unauthenticated
+            }
+        })?;
     if token.claims.operator && token.claims.scopes.split(' ').any(|scope| scope == READ_SCOPE) {
         Ok(())
     } else {

@@ -33,9 +33,16 @@ impl Authorization for ExtAuthz {
     /// Never an `Err`: a gRPC error would make Envoy answer for us. What cannot be decided is a denial.
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let request = request.into_inner();
-        let http = request.attributes.as_ref().and_then(|a| a.request.as_ref()).and_then(|r| r.http.as_ref());
+        let http = request
+            .attributes
+            .as_ref()
+            .and_then(|a| a.request.as_ref())
+            .and_then(|r| r.http.as_ref());
         let attributes = http.map(read).unwrap_or_default();
-        Ok(Response::new(self.edge.check(&attributes, |outcome| response::check_response(outcome))))
+        Ok(Response::new(
+            self.edge
+                .check(&attributes, |outcome| response::check_response(outcome)),
+        ))
     }
 }
 
@@ -51,7 +58,11 @@ fn read(http: &HttpRequest) -> Attributes<'_> {
     if let Some(map) = &http.header_map {
         // `encode_raw_headers: true`: one entry for each header line, bytes as received.
         for header in &map.headers {
-            let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
+            let value = if header.raw_value.is_empty() {
+                header.value.as_bytes()
+            } else {
+                &header.raw_value
+            };
             read_header(&mut attributes, &header.key, value);
         }
     } else {
@@ -82,7 +93,11 @@ mod tests {
     use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 
     fn line(key: &str, raw: &[u8]) -> HeaderValue {
-        HeaderValue { key: key.to_owned(), raw_value: raw.to_vec(), ..HeaderValue::default() }
+        HeaderValue {
+            key: key.to_owned(),
+            raw_value: raw.to_vec(),
+            ..HeaderValue::default()
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use identity::Minter;
+use identity::{Minter, Secret};
 use registry::{Heartbeat, Reader, SqliteStore, Store as _};
 use serde_json::Value;
 
@@ -34,13 +34,17 @@ impl Fleet {
     #[must_use]
     pub fn new(minter: &Minter) -> Self {
         let own = minter.public_jwk();
-        Self { router_id: minter.router_id().to_owned(), keys: ArcSwap::from_pointee(vec![own.clone()]), own }
+        Self {
+            router_id: minter.router_id().to_owned(),
+            keys: ArcSwap::from_pointee(vec![own.clone()]),
+            own,
+        }
     }
 
-    /// The JWK set of the fleet.
+    /// The keys as JWKs.
     #[must_use]
-    pub fn jwks(&self) -> Value {
-        serde_json::json!({ "keys": *self.keys.load_full() })
+    pub fn keys(&self) -> Arc<Vec<Value>> {
+        self.keys.load_full()
     }
 
     fn learn(&self, heartbeats: &[Heartbeat]) {
@@ -59,13 +63,37 @@ impl Fleet {
 /// The router's signing key: kept in the state directory (0600) where there is one, so that a restart needs no new
 /// key in every cell.
 pub fn signing_key(router_id: &str, state_dir: Option<&Path>) -> anyhow::Result<Minter> {
-    match state_dir {
-        None => Minter::generate(router_id).map_err(anyhow::Error::msg).context("cannot make a signing key"),
-        Some(dir) => {
-            let path = dir.join("assertion-key.p8");
-            Minter::load_or_create(router_id, &path).map_err(anyhow::Error::msg).with_context(|| path.display().to_string())
+    let Some(dir) = state_dir else {
+        return Minter::generate(router_id).context("cannot make a signing key");
+    };
+    let path = dir.join("assertion-key.p8");
+    let pkcs8 = match std::fs::read(&path) {
+        Ok(pkcs8) => Secret::new(pkcs8),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create_key(&path).with_context(|| format!("cannot write {}", path.display()))?
         }
-    }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    Minter::from_pkcs8(router_id, pkcs8.expose())
+        .with_context(|| format!("{}: delete it to have a new one made", path.display()))
+}
+
+/// Written beside and renamed, so that a crash leaves no half key.
+fn create_key(path: &Path) -> anyhow::Result<Secret<Vec<u8>>> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let pkcs8 = Minter::generate_pkcs8()?;
+    let beside = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(pkcs8.expose())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    Ok(pkcs8)
 }
 
 /// Beats until `shutdown`.
@@ -94,8 +122,12 @@ pub async fn beat(
             failed => {
                 metrics.refresh_failed("heartbeat");
                 if !warned {
-                    let error = failed.map_or_else(|_| "timed out".to_owned(), |r| r.err().unwrap_or_default());
-                    tracing::warn!(error, "heartbeat not written; moves and new cells will wait for this router");
+                    let error =
+                        failed.map_or_else(|_| "timed out".to_owned(), |r| r.err().unwrap_or_default());
+                    tracing::warn!(
+                        error,
+                        "heartbeat not written; moves and new cells will wait for this router"
+                    );
                     warned = true; // once for each outage
                 }
             }
@@ -108,15 +140,17 @@ pub async fn beat(
             tokio::time::sleep(AFTER_CHANGE).await;
         };
         tokio::select! {
-            () = &mut fired => return,
+            () = &mut fired => break,
             () = tokio::time::sleep(INTERVAL) => {}
             () = changed => {}
         }
     }
+    // An orderly goodbye, so that no move waits for us. Without it we count as gone after 10 s.
+    let _ = tokio::time::timeout(DEADLINE, store.forget(&fleet.router_id)).await;
 }
 
 async fn exchange(store: &SqliteStore, fleet: &Fleet, heartbeat: Heartbeat) -> Result<(), String> {
-    let written = store.heartbeat(heartbeat).await.map_err(|error| error.to_string());
+    let written = store.beat(&heartbeat).await.map_err(|error| error.to_string());
     // Reading the others' keys must work even where our own beat cannot be written.
     fleet.learn(&store.heartbeats().await.map_err(|error| error.to_string())?);
     written

@@ -39,7 +39,10 @@ pub struct Http {
 /// The listener's routes.
 pub fn routes(http: Http) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { Json(serde_json::json!({ "status": "ok" })) }))
+        .route(
+            "/healthz",
+            get(|| async { Json(serde_json::json!({ "status": "ok" })) }),
+        )
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/.well-known/jwks.json", get(jwks))
@@ -48,7 +51,14 @@ pub fn routes(http: Http) -> Router {
         .route("/resolve/", any(resolve_request))
         .route("/resolve/{*path}", any(resolve_request))
         .fallback(|| async {
-            (StatusCode::NOT_FOUND, Json(Envelope::<()>::error("not_found", "There is nothing at this address.", "")))
+            (
+                StatusCode::NOT_FOUND,
+                Json(Envelope::<()>::error(
+                    "not_found",
+                    "There is nothing at this address.",
+                    "",
+                )),
+            )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(http)
@@ -60,30 +70,46 @@ async fn resolve_request(State(http): State<Http>, request: Request<Body>) -> Re
 
 async fn readyz(State(http): State<Http>) -> Response {
     let report = http.readiness.report();
-    let status = if report.pending.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.pending.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(report)).into_response()
 }
 
 async fn metrics(State(http): State<Http>) -> Response {
-    let mut text = http.metrics.encode();
-    // The identity crate counts on its own; its series are appended in the same format.
-    text.truncate(text.trim_end_matches("# EOF\n").len());
-    http.edge.identity.encode_metrics(&mut text);
-    text.push_str("# EOF\n");
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    let text = http.metrics.encode();
+    (
+        [(
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
 }
 
 async fn jwks(State(http): State<Http>) -> Response {
     // Cells may keep it for as long as a new key waits before it signs.
-    ([(header::CACHE_CONTROL, "public, max-age=60")], Json(http.fleet.jwks())).into_response()
+    (
+        [(header::CACHE_CONTROL, "public, max-age=60")],
+        Json(serde_json::json!({ "keys": *http.fleet.keys() })),
+    )
+        .into_response()
 }
 
 /// For cells that cannot verify a JWT themselves.
-async fn validate(State(http): State<Http>, body: Result<Json<ValidateAssertion>, axum::extract::rejection::JsonRejection>) -> Response {
+async fn validate(
+    State(http): State<Http>,
+    body: Result<Json<ValidateAssertion>, axum::extract::rejection::JsonRejection>,
+) -> Response {
     let Ok(Json(request)) = body else {
         return refuse(Code::BadRequest);
     };
-    let keys = AssertionKeys::parse(&http.fleet.jwks());
+    let Ok(keys) = AssertionKeys::from_keys(&http.fleet.keys()) else {
+        return refuse(Code::NotReady);
+    };
     match keys.verify(&request.assertion, &request.cell, unix_seconds()) {
         Ok(claims) => Json(Envelope::ok(claims)).into_response(),
         Err(refusal) => {

@@ -28,7 +28,11 @@ struct Args {
 fn environment_help() -> String {
     let mut text = "Environment:\n".to_owned();
     for v in VARIABLES {
-        let default = if v.default.is_empty() { String::new() } else { format!(" [default: {}]", v.default) };
+        let default = if v.default.is_empty() {
+            String::new()
+        } else {
+            format!(" [default: {}]", v.default)
+        };
         text.push_str(&format!("  {}{default}\n      {}\n", v.name, v.about));
     }
     text.push_str(

@@ -33,7 +33,11 @@ impl Recorder {
     /// Starts the clock. A record that is dropped unrecorded (the check was cancelled or unwound) counts as that.
     #[must_use]
     pub fn start(&self) -> Record<'_> {
-        Record { metrics: &self.metrics, started: Instant::now(), recorded: false }
+        Record {
+            metrics: &self.metrics,
+            started: Instant::now(),
+            recorded: false,
+        }
     }
 }
 

@@ -18,8 +18,15 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Reads and compiles the file. The error has one line for each thing wrong.
 pub fn read(path: &Path, generation: u64) -> Result<Policy, String> {
-    let at = |error: String| error.lines().map(|line| format!("{}: {line}\n", path.display())).collect::<String>();
-    let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
+    let at = |error: String| {
+        error
+            .lines()
+            .map(|line| format!("{}: {line}\n", path.display()))
+            .collect::<String>()
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|error| at(error.to_string()))?
+        .len();
     if size > MAX_BYTES {
         return Err(at(format!("{size} bytes; at most {MAX_BYTES}")));
     }

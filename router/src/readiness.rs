@@ -1,7 +1,7 @@
 //! What the router still waits for. Probes name it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ pub struct Report {
     /// `ok` or `pending`.
     pub status: &'static str,
     /// Cells that are not retired.
-    pub cells: usize,
+    pub cells: u64,
     /// `AUTH_MODE`.
     pub auth_mode: &'static str,
     /// `CBA_MODE`.
@@ -38,7 +38,10 @@ impl Readiness {
     /// Readiness of `edge`.
     #[must_use]
     pub fn new(edge: Arc<Edge>) -> Self {
-        Self { edge, draining: Arc::default() }
+        Self {
+            edge,
+            draining: Arc::default(),
+        }
     }
 
     /// From now on not ready: the first step of a shutdown.
@@ -53,7 +56,7 @@ impl Readiness {
         if self.draining.load(Ordering::Relaxed) {
             pending.push("draining".to_owned());
         }
-        match self.edge.feed.staleness() {
+        match self.edge.registry.status().staleness() {
             None => pending.push("registry: first snapshot".to_owned()),
             Some(age) if age > self.edge.registry_max_staleness => {
                 pending.push(format!("registry: not heard from for {} s", age.as_secs()));
@@ -72,7 +75,7 @@ impl Readiness {
         let snapshot = self.edge.registry.load();
         Report {
             status: if pending.is_empty() { "ok" } else { "pending" },
-            cells: snapshot.cells().filter(|cell| cell.state != registry::CellState::Retired).count(),
+            cells: snapshot.counts().cells,
             auth_mode: match self.edge.auth_mode {
                 AuthMode::Required => "required",
                 AuthMode::Optional => "optional",

@@ -31,7 +31,12 @@ pub enum ResolveFrom {
 pub async fn resolve(edge: Arc<Edge>, from: ResolveFrom, request: Request<Body>) -> Response<Body> {
     // The body is never read: the decision is about headers.
     let (parts, _) = request.into_parts();
-    let suffix = parts.uri.path_and_query().map_or("", |p| p.as_str()).strip_prefix("/resolve").unwrap_or_default();
+    let suffix = parts
+        .uri
+        .path_and_query()
+        .map_or("", |p| p.as_str())
+        .strip_prefix("/resolve")
+        .unwrap_or_default();
     let mut attributes = read_credentials(&parts.headers);
     let original = match from {
         ResolveFrom::Nobody => Ok(("", "", suffix)),
@@ -59,7 +64,10 @@ pub async fn resolve(edge: Arc<Edge>, from: ResolveFrom, request: Request<Body>)
 fn read_credentials(headers: &HeaderMap) -> Attributes<'_> {
     let field = |name: &str| {
         let mut field = Field::Absent;
-        headers.get_all(name).iter().for_each(|value| field.push(value.as_bytes()));
+        headers
+            .get_all(name)
+            .iter()
+            .for_each(|value| field.push(value.as_bytes()));
         field
     };
     Attributes {
@@ -67,7 +75,10 @@ fn read_credentials(headers: &HeaderMap) -> Attributes<'_> {
         access_assertion: field(header::ACCESS_ASSERTION),
         upgrade: field("upgrade"),
         websocket_protocol: field(header::WEBSOCKET_PROTOCOL),
-        request_id: headers.get(header::REQUEST_ID).and_then(|v| v.to_str().ok()).unwrap_or_default(),
+        request_id: headers
+            .get(header::REQUEST_ID)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default(),
         ..Attributes::default()
     }
 }
@@ -119,7 +130,10 @@ fn allowed(route: &Route<'_>) -> Response<Body> {
     let body = serde_json::to_string(&body).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let mut complete = true;
     identity_headers(route, |name, value| match HeaderValue::from_str(&value) {
@@ -128,7 +142,11 @@ fn allowed(route: &Route<'_>) -> Response<Body> {
         }
         Err(_) => complete = false,
     });
-    if complete { response } else { denied(&DenyReason::NotReady("header value"), "") }
+    if complete {
+        response
+    } else {
+        denied(&DenyReason::NotReady("header value"), "")
+    }
 }
 
 /// A denial as an HTTP response.
@@ -138,7 +156,9 @@ pub(crate) fn denied(reason: &DenyReason, request_id: &str) -> Response<Body> {
     *response.status_mut() = StatusCode::from_u16(denial.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     for (name, value) in denial.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
         }
     }
     response

@@ -9,9 +9,9 @@ use decision::outcome::{PLATFORM_PREFIX, StepUp};
 use decision::{Decision, DenyReason, Destination, Route};
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::rpc;
 
 use crate::outcome::Outcome;
@@ -26,7 +26,10 @@ pub fn check_response(outcome: &Outcome<'_, '_>) -> CheckResponse {
 }
 
 /// Calls `set` with every identity header of an allow. Unused headers are absent, never empty.
-pub fn identity_headers<'r>(route: &'r Route<'_>, mut set: impl FnMut(&'static str, std::borrow::Cow<'r, str>)) {
+pub fn identity_headers<'r>(
+    route: &'r Route<'_>,
+    mut set: impl FnMut(&'static str, std::borrow::Cow<'r, str>),
+) {
     match route.destination {
         Destination::Cell(id) => set(header::CELL, id.to_owned().into()),
         Destination::Platform(name) => set(header::CELL, format!("{PLATFORM_PREFIX}{name}").into()),
@@ -49,12 +52,18 @@ pub fn identity_headers<'r>(route: &'r Route<'_>, mut set: impl FnMut(&'static s
 
 fn allowed(route: &Route<'_>, strip_token: bool) -> CheckResponse {
     let mut headers = Vec::with_capacity(header::IDENTITY.len() + 1);
-    identity_headers(route, |name, value| headers.push(overwrite(name, value.into_owned())));
+    identity_headers(route, |name, value| {
+        headers.push(overwrite(name, value.into_owned()))
+    });
     // `headers_to_remove` runs after the sets, so a header stands in one of the two lists only. What is not set is
     // removed: nothing a client sent may stand for us even if Envoy's early strip were lost from its configuration.
     let mut headers_to_remove: Vec<String> = header::IDENTITY
         .iter()
-        .filter(|name| !headers.iter().any(|h| h.header.as_ref().is_some_and(|h| h.key == **name)))
+        .filter(|name| {
+            !headers
+                .iter()
+                .any(|h| h.header.as_ref().is_some_and(|h| h.key == **name))
+        })
         .map(|name| (*name).to_owned())
         .collect();
     match &route.protocols {
@@ -67,7 +76,10 @@ fn allowed(route: &Route<'_>, strip_token: bool) -> CheckResponse {
         headers_to_remove.push(header::ACCESS_ASSERTION.to_owned());
     }
     CheckResponse {
-        status: Some(rpc::Status { code: tonic::Code::Ok.into(), ..rpc::Status::default() }),
+        status: Some(rpc::Status {
+            code: tonic::Code::Ok.into(),
+            ..rpc::Status::default()
+        }),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
             headers,
             headers_to_remove,
@@ -82,8 +94,14 @@ fn denied(reason: &DenyReason, request_id: &str) -> CheckResponse {
     let code = reason.code();
     let response = DeniedHttpResponse {
         // Envoy's StatusCode enum has the HTTP numbers.
-        status: Some(HttpStatus { code: i32::from(code.status()) }),
-        headers: denial.headers.into_iter().map(|(name, value)| overwrite(name, value)).collect(),
+        status: Some(HttpStatus {
+            code: i32::from(code.status()),
+        }),
+        headers: denial
+            .headers
+            .into_iter()
+            .map(|(name, value)| overwrite(name, value))
+            .collect(),
         body: denial.body,
     };
     // "Cannot decide" counts as an error in Envoy's statistics, a denial as a denial.
@@ -93,7 +111,10 @@ fn denied(reason: &DenyReason, request_id: &str) -> CheckResponse {
         HttpResponse::DeniedResponse(response)
     };
     CheckResponse {
-        status: Some(rpc::Status { code: grpc_code(code).into(), ..rpc::Status::default() }),
+        status: Some(rpc::Status {
+            code: grpc_code(code).into(),
+            ..rpc::Status::default()
+        }),
         http_response: Some(response),
         ..CheckResponse::default()
     }
@@ -103,7 +124,11 @@ fn denied(reason: &DenyReason, request_id: &str) -> CheckResponse {
 /// `value`, not `raw_value`: Envoy sends an empty header for the latter.
 fn overwrite(name: &str, value: String) -> HeaderValueOption {
     HeaderValueOption {
-        header: Some(HeaderValue { key: name.to_owned(), value, ..HeaderValue::default() }),
+        header: Some(HeaderValue {
+            key: name.to_owned(),
+            value,
+            ..HeaderValue::default()
+        }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
         ..HeaderValueOption::default()
     }
@@ -135,7 +160,10 @@ impl Denial {
     #[must_use]
     pub fn of(reason: &DenyReason, request_id: &str) -> Self {
         let code = reason.code();
-        let mut headers = vec![("content-type", "application/json".to_owned()), ("cache-control", "no-store".to_owned())];
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+        ];
         match reason {
             DenyReason::StepUp(step_up) => headers.push(("www-authenticate", step_up_challenge(*step_up))),
             // RFC 6750 §3.1: no error code for a request that carried no credential.
@@ -148,7 +176,11 @@ impl Denial {
         if let Some(seconds) = code.retry_after_seconds() {
             headers.push(("retry-after", seconds.to_string()));
         }
-        Self { status: code.status(), headers, body: body(code, request_id) }
+        Self {
+            status: code.status(),
+            headers,
+            body: body(code, request_id),
+        }
     }
 }
 
@@ -177,7 +209,10 @@ mod tests {
 
     #[test]
     fn a_denial_tells_the_code_and_not_the_reason() {
-        for reason in [DenyReason::Revoked, DenyReason::Credential("token: not a compact JWS")] {
+        for reason in [
+            DenyReason::Revoked,
+            DenyReason::Credential("token: not a compact JWS"),
+        ] {
             let denial = Denial::of(&reason, "r-1");
             assert_eq!(denial.status, 401);
             assert!(denial.body.contains(r#""code":"unauthenticated""#) && denial.body.contains("r-1"));
@@ -193,11 +228,15 @@ mod tests {
             DenyReason::UnknownTenant,
             DenyReason::Moving,
             DenyReason::NotReady("x"),
-            DenyReason::StepUp(StepUp { max_age: Some(300), takes_claims_challenge: false }),
+            DenyReason::StepUp(StepUp {
+                max_age: Some(300),
+                takes_claims_challenge: false,
+            }),
         ] {
             let response = denied(&reason, "");
             assert_ne!(response.status.unwrap().code, 0, "{reason}");
-            let (Some(HttpResponse::DeniedResponse(http)) | Some(HttpResponse::ErrorResponse(http))) = response.http_response
+            let (Some(HttpResponse::DeniedResponse(http)) | Some(HttpResponse::ErrorResponse(http))) =
+                response.http_response
             else {
                 panic!("{reason} is no denial")
             };
@@ -207,9 +246,17 @@ mod tests {
 
     #[test]
     fn a_step_up_says_what_to_bring() {
-        let step_up = StepUp { max_age: Some(300), takes_claims_challenge: false };
+        let step_up = StepUp {
+            max_age: Some(300),
+            takes_claims_challenge: false,
+        };
         let denial = Denial::of(&DenyReason::StepUp(step_up), "");
-        let challenge = &denial.headers.iter().find(|(name, _)| *name == "www-authenticate").unwrap().1;
+        let challenge = &denial
+            .headers
+            .iter()
+            .find(|(name, _)| *name == "www-authenticate")
+            .unwrap()
+            .1;
         assert!(challenge.contains(r#"acr_values="high""#) && challenge.contains(r#"max_age="300""#));
     }
 

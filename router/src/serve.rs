@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::server::TlsStream;
 use tonic::server::NamedService;
 use tower::Service;
 
@@ -47,7 +48,10 @@ pub struct Grpc<A> {
 impl<A> Grpc<A> {
     /// `check` serves ext_authz, `rest` everything else.
     pub fn new(check: A, rest: tonic::service::Routes) -> Self {
-        Self { check, rest: rest.into_axum_router() }
+        Self {
+            check,
+            rest: rest.into_axum_router(),
+        }
     }
 }
 
@@ -65,7 +69,12 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let is_check = request.uri().path().strip_prefix('/').and_then(|p| p.strip_prefix(A::NAME)).is_some_and(|p| p.starts_with('/'));
+        let is_check = request
+            .uri()
+            .path()
+            .strip_prefix('/')
+            .and_then(|p| p.strip_prefix(A::NAME))
+            .is_some_and(|p| p.starts_with('/'));
         if is_check {
             let answer = self.check.call(request);
             Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
@@ -120,7 +129,10 @@ impl Listener {
                 }
             };
             let Ok(slot) = slots.clone().try_acquire_owned() else {
-                tracing::warn!(listener = self.name, "connection refused: {MAX_CONNECTIONS} are open");
+                tracing::warn!(
+                    listener = self.name,
+                    "connection refused: {MAX_CONNECTIONS} are open"
+                );
                 continue; // dropping the stream closes it
             };
             let _ = stream.set_nodelay(true);
@@ -169,7 +181,7 @@ impl Listener {
     }
 }
 
-async fn handshake(tls: &ServerTls, stream: TcpStream) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send, String> {
+async fn handshake(tls: &ServerTls, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
     let accept = tls.acceptor().accept(stream);
     match tokio::time::timeout(HANDSHAKE_DEADLINE, accept).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -12,8 +12,9 @@ use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
-const CHECK_BUCKETS: [f64; 12] =
-    [1e-6, 2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3];
+const CHECK_BUCKETS: [f64; 12] = [
+    1e-6, 2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3,
+];
 
 /// The label of denied checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,6 +26,13 @@ pub struct CodeLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
     source: &'static str,
+}
+
+/// The label of an identity provider: as many as the operator configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProviderLabel {
+    /// The instance name.
+    pub provider: String,
 }
 
 /// Every metric of the router.
@@ -54,6 +62,12 @@ pub struct Metrics {
     pub connections: Gauge,
     /// xDS updates that an Envoy refused.
     pub xds_nacks: Counter,
+    /// Usable keys, by identity provider.
+    pub provider_keys: Family<ProviderLabel, Gauge>,
+    /// Seconds since a provider's keys were fetched; -1 when there are none.
+    pub provider_keys_age_seconds: Family<ProviderLabel, Gauge>,
+    /// Verified tokens remembered.
+    pub cached_tokens: Gauge,
 }
 
 impl Metrics {
@@ -72,29 +86,90 @@ impl Metrics {
         let refresh_errors = Family::<SourceLabel, Counter>::default();
         let connections = Gauge::default();
         let xds_nacks = Counter::default();
+        let provider_keys = Family::<ProviderLabel, Gauge>::default();
+        let provider_keys_age_seconds = Family::<ProviderLabel, Gauge>::default();
+        let cached_tokens = Gauge::default();
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
         let denied = Code::ALL
             .iter()
-            .map(|code| (*code, denied_family.get_or_create(&CodeLabel { code: code.as_str() }).clone()))
+            .map(|code| {
+                (
+                    *code,
+                    denied_family
+                        .get_or_create(&CodeLabel { code: code.as_str() })
+                        .clone(),
+                )
+            })
             .collect();
 
-        registry.register("checks_allowed", "Checks that forwarded the request", allowed.clone());
-        registry.register("checks_denied", "Checks that denied the request, by client-visible code", denied_family);
+        registry.register(
+            "checks_allowed",
+            "Checks that forwarded the request",
+            allowed.clone(),
+        );
+        registry.register(
+            "checks_denied",
+            "Checks that denied the request, by client-visible code",
+            denied_family,
+        );
         registry.register("checks_cancelled", "Checks without an outcome", cancelled.clone());
-        registry.register("check_duration_seconds", "Time in the decision", check_seconds.clone());
-        registry.register("cell_claims_audited", "Differing cell claims let pass by CBA_MODE=audit", cell_claims_audited.clone());
-        registry.register("registry_version", "Number of the registry version that decides", registry_version.clone());
+        registry.register(
+            "check_duration_seconds",
+            "Time in the decision",
+            check_seconds.clone(),
+        );
+        registry.register(
+            "cell_claims_audited",
+            "Differing cell claims let pass by CBA_MODE=audit",
+            cell_claims_audited.clone(),
+        );
+        registry.register(
+            "registry_version",
+            "Number of the registry version that decides",
+            registry_version.clone(),
+        );
         registry.register(
             "registry_staleness_seconds",
             "Seconds since the registry was last heard from",
             registry_staleness_seconds.clone(),
         );
-        registry.register("registry_records_set_aside", "Malformed registry records set aside", set_aside.clone());
+        registry.register(
+            "registry_records_set_aside",
+            "Malformed registry records set aside",
+            set_aside.clone(),
+        );
         registry.register("registry_cells", "Cells that are not retired", cells.clone());
-        registry.register("refresh_errors", "Failed reloads and refreshes, by source", refresh_errors.clone());
-        registry.register("connections", "Open connections of all listeners", connections.clone());
-        registry.register("xds_nacks", "xDS updates that an Envoy refused", xds_nacks.clone());
+        registry.register(
+            "refresh_errors",
+            "Failed reloads and refreshes, by source",
+            refresh_errors.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of all listeners",
+            connections.clone(),
+        );
+        registry.register(
+            "xds_nacks",
+            "xDS updates that an Envoy refused",
+            xds_nacks.clone(),
+        );
+        registry.register(
+            "provider_keys",
+            "Usable keys, by identity provider",
+            provider_keys.clone(),
+        );
+        registry.register(
+            "provider_keys_age_seconds",
+            "Seconds since the provider's keys were fetched",
+            provider_keys_age_seconds.clone(),
+        );
+        registry.register(
+            "cached_tokens",
+            "Verified tokens remembered",
+            cached_tokens.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             allowed,
@@ -109,13 +184,19 @@ impl Metrics {
             refresh_errors,
             connections,
             xds_nacks,
+            provider_keys,
+            provider_keys_age_seconds,
+            cached_tokens,
         }
     }
 
     /// The counter of a code.
     #[must_use]
     pub fn denied(&self, code: Code) -> Option<&Counter> {
-        self.denied.iter().find(|(known, _)| *known == code).map(|(_, counter)| counter)
+        self.denied
+            .iter()
+            .find(|(known, _)| *known == code)
+            .map(|(_, counter)| counter)
     }
 
     /// Counts a failed reload or refresh.
@@ -145,14 +226,29 @@ impl Default for Metrics {
 /// are kept at `info` whatever the filter says.
 pub fn start_logging(filter: &str, json: bool) {
     let mut filter = EnvFilter::new(filter);
-    for noisy in ["h2", "hyper", "hyper_util", "rustls", "tonic", "tower", "axum", "sqlx"] {
+    for noisy in [
+        "h2",
+        "hyper",
+        "hyper_util",
+        "rustls",
+        "tonic",
+        "tower",
+        "axum",
+        "sqlx",
+    ] {
         if let Ok(directive) = format!("{noisy}=info").parse() {
             filter = filter.add_directive(directive);
         }
     }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second call (tests start several apps in one process) keeps the first subscriber.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_ansi(false).try_init()
+    };
 }
 
 #[cfg(test)]
@@ -163,7 +259,12 @@ mod tests {
     fn every_code_has_its_series_and_no_label_names_a_tenant() {
         let text = Metrics::new().encode();
         for code in Code::ALL {
-            assert!(text.contains(&format!("alphaswarm_router_checks_denied_total{{code=\"{code}\"}} 0")), "{text}");
+            assert!(
+                text.contains(&format!(
+                    "alphaswarm_router_checks_denied_total{{code=\"{code}\"}} 0"
+                )),
+                "{text}"
+            );
         }
         assert!(!text.contains("tenant="));
     }

@@ -78,7 +78,11 @@ impl ServerTls {
 
     fn stamps(&self) -> [Option<SystemTime>; 3] {
         let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-        [modified(&self.files.certificate), modified(&self.files.key), modified(&self.files.client_ca)]
+        [
+            modified(&self.files.certificate),
+            modified(&self.files.key),
+            modified(&self.files.client_ca),
+        ]
     }
 }
 
@@ -88,7 +92,9 @@ fn build(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| at(&files.key, &error))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&files.client_ca)? {
-        roots.add(certificate).map_err(|error| at(&files.client_ca, &error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| at(&files.client_ca, &error))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -108,7 +114,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| format!("{}: {error}", path.display()))?;
-    if read.is_empty() { Err(format!("{}: no certificate in it", path.display())) } else { Ok(read) }
+    if read.is_empty() {
+        Err(format!("{}: no certificate in it", path.display()))
+    } else {
+        Ok(read)
+    }
 }
 
 #[cfg(test)]
@@ -117,9 +127,15 @@ mod tests {
 
     fn write_set(dir: &Path, name: &str) -> TlsFiles {
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
-        let files =
-            TlsFiles { certificate: dir.join("tls.crt"), key: dir.join("tls.key"), client_ca: dir.join("ca.crt") };
+        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        let files = TlsFiles {
+            certificate: dir.join("tls.crt"),
+            key: dir.join("tls.key"),
+            client_ca: dir.join("ca.crt"),
+        };
         std::fs::write(&files.certificate, certificate.pem()).unwrap();
         std::fs::write(&files.client_ca, certificate.pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use decision::{Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide};
 use identity::{Identity, Minter};
-use registry::{FeedStatus, Reader};
+use registry::Reader;
 
 use crate::outcome::{Outcome, Recorder};
 
@@ -15,8 +15,6 @@ use crate::outcome::{Outcome, Recorder};
 pub struct Edge {
     /// The current snapshot.
     pub registry: Reader,
-    /// How long ago the feed last heard from the registry.
-    pub feed: Arc<FeedStatus>,
     /// Beyond this age the snapshot allows nothing.
     pub registry_max_staleness: Duration,
     /// Providers, keys, verified tokens.
@@ -53,7 +51,11 @@ impl Edge {
         let timer = self.recorder.start();
         let decision = catch_unwind(AssertUnwindSafe(|| decide(attributes, &world, unix_seconds())))
             .unwrap_or(Decision::Deny(DenyReason::NotReady("the decision panicked")));
-        let outcome = Outcome { attributes, decision, strip_token: self.strip_token };
+        let outcome = Outcome {
+            attributes,
+            decision,
+            strip_token: self.strip_token,
+        };
         timer.record(&outcome);
         render(&outcome)
     }
@@ -61,7 +63,10 @@ impl Edge {
     /// Whether a first snapshot is there and not older than `REGISTRY_MAX_STALENESS`.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.feed.staleness().is_some_and(|age| age <= self.registry_max_staleness)
+        self.registry
+            .status()
+            .staleness()
+            .is_some_and(|age| age <= self.registry_max_staleness)
     }
 }
 

@@ -70,7 +70,9 @@ pub(super) fn parse(text: &str, generation: u64) -> Result<Policy, PolicyErrors>
     let mut platforms: Vec<Platform> = Vec::with_capacity(file.platform.len());
     for PlatformTable { name, address } in file.platform {
         if !is_id(&name) {
-            errors.push(format!("platform {name:?}: a name follows the id grammar (a-z, 0-9, -)"));
+            errors.push(format!(
+                "platform {name:?}: a name follows the id grammar (a-z, 0-9, -)"
+            ));
         }
         if !is_address(&address) {
             errors.push(format!("platform {name:?}: address {address:?} is not host:port"));
@@ -96,9 +98,13 @@ pub(super) fn parse(text: &str, generation: u64) -> Result<Policy, PolicyErrors>
         }
     }
     for origin in &file.cors.allow_origins {
-        let scheme = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let scheme = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
         if origin != "*" && scheme.is_none_or(|rest| rest.is_empty() || rest.contains(['/', '*', ' '])) {
-            errors.push(format!("cors: {origin:?} is neither \"*\" nor an origin such as https://app.example.com"));
+            errors.push(format!(
+                "cors: {origin:?} is neither \"*\" nor an origin such as https://app.example.com"
+            ));
         }
     }
     if !errors.is_empty() {
@@ -132,21 +138,31 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
             PathPattern::Prefix(String::new())
         }
     };
-    if let PathPattern::Prefix(text) | PathPattern::Exact(text) = &path {
-        let attributes = crate::Attributes { path: text, ..crate::Attributes::default() };
-        let plain = text.is_empty() || (text.starts_with('/') && !text.contains(['?', '#', '%']));
-        if !plain || attributes.check_path().is_err() {
-            errors.push(format!("{text:?} is not a plain normalised path (\"/a/b\")"));
-        }
+    let (PathPattern::Prefix(text) | PathPattern::Exact(text)) = &path;
+    let attributes = crate::Attributes {
+        path: text,
+        ..crate::Attributes::default()
+    };
+    let plain = text.is_empty() || (text.starts_with('/') && !text.contains(['?', '#', '%']));
+    if !plain || attributes.check_path().is_err() {
+        errors.push(format!("{text:?} is not a plain normalised path (\"/a/b\")"));
     }
     let host = table.host.map(|host| match host.strip_prefix('*') {
         Some(suffix) if suffix.starts_with('.') => HostPattern::Below(suffix.to_owned()),
         _ => HostPattern::Exact(host),
     });
     if let Some(HostPattern::Exact(name) | HostPattern::Below(name)) = &host {
-        let attributes = crate::Attributes { host: name, ..crate::Attributes::default() };
-        if !attributes.canonical_host().is_ok_and(|canonical| canonical == name.as_str() && !name.is_empty()) {
-            errors.push(format!("host {name:?} is not a lower-case host name without port, or *.name"));
+        let attributes = crate::Attributes {
+            host: name,
+            ..crate::Attributes::default()
+        };
+        if !attributes
+            .canonical_host()
+            .is_ok_and(|canonical| canonical == name.as_str() && !name.is_empty())
+        {
+            errors.push(format!(
+                "host {name:?} is not a lower-case host name without port, or *.name"
+            ));
         }
     }
     for method in &table.methods {
@@ -164,7 +180,11 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
             errors.push(format!("{field} does not belong to this class"));
         }
     };
-    only(table.max_age_seconds.is_some(), "max_age_seconds", ClassName::StepUp);
+    only(
+        table.max_age_seconds.is_some(),
+        "max_age_seconds",
+        ClassName::StepUp,
+    );
     only(table.cell.is_some(), "cell", ClassName::Public);
     only(table.platform.is_some(), "platform", ClassName::Platform);
     only(table.anonymous.is_some(), "anonymous", ClassName::Platform);
@@ -175,9 +195,14 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
     }
     let class = match table.class {
         ClassName::Authenticated => Some(Class::Authenticated),
-        ClassName::StepUp => Some(Class::StepUp { max_age: table.max_age_seconds }),
+        ClassName::StepUp => Some(Class::StepUp {
+            max_age: table.max_age_seconds,
+        }),
         ClassName::Public => match table.cell {
-            Some(cell) => Some(Class::Public { cell, assertion: AssertionSlot::default() }),
+            Some(cell) => Some(Class::Public {
+                cell,
+                assertion: AssertionSlot::default(),
+            }),
             None => {
                 errors.push("a public route names the cell that anonymous requests go to".to_owned());
                 None
@@ -198,9 +223,13 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
         },
     };
     match class {
-        Some(class) if errors.is_empty() => {
-            Ok(Rule { host, methods: table.methods, path, scopes: table.scopes, class })
-        }
+        Some(class) if errors.is_empty() => Ok(Rule {
+            host,
+            methods: table.methods,
+            path,
+            scopes: table.scopes,
+            class,
+        }),
         _ => Err(errors),
     }
 }
@@ -221,11 +250,16 @@ fn strictest(rules: &[Rule]) -> Rule {
     }
     scopes.sort_unstable();
     scopes.dedup();
-    Rule { scopes, ..Rule::any(class) }
+    Rule {
+        scopes,
+        ..Rule::any(class)
+    }
 }
 
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        !host.is_empty()
+            && !host.contains(char::is_whitespace)
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
 }

@@ -72,7 +72,11 @@ fn the_most_specific_rule_wins() {
         ("GET", "status.example.com", "/anything", "public cell-b"),
         ("GET", "example.com", "/anything", "authenticated"),
     ] {
-        assert_eq!(class(&policy, method, host, path), expected, "{method} {host} {path}");
+        assert_eq!(
+            class(&policy, method, host, path),
+            expected,
+            "{method} {host} {path}"
+        );
     }
 }
 
@@ -82,7 +86,10 @@ fn nothing_known_means_every_demand_and_no_exemption() {
     let rule = policy.strictest();
     assert!(matches!(rule.class, Class::StepUp { max_age: Some(300) }));
     assert_eq!(rule.scopes, ["admin"]);
-    assert!(matches!(Policy::default().strictest().class, Class::Authenticated));
+    assert!(matches!(
+        Policy::default().strictest().class,
+        Class::Authenticated
+    ));
 }
 
 #[test]
@@ -120,18 +127,34 @@ allow_origins = ["app.example.com"]
 "#;
     let errors = Policy::parse(text, 1).unwrap_err().to_string();
     for expected in [
-        "platform \"Bad Name\": a name", "platform \"Bad Name\": address", "route 1: say which", "route 2: prefix and exact",
-        "route 3: \"/a/../b\"", "route 4: a public route names the cell", "route 5: there is no [[platform]]",
-        "route 6: max_age_seconds", "route 6: method \"get\"", "route 7: host", "cors: \"app.example.com\"",
+        "platform \"Bad Name\": a name",
+        "platform \"Bad Name\": address",
+        "route 1: say which",
+        "route 2: prefix and exact",
+        "route 3: \"/a/../b\"",
+        "route 4: a public route names the cell",
+        "route 5: there is no [[platform]]",
+        "route 6: max_age_seconds",
+        "route 6: method \"get\"",
+        "route 7: host",
+        "cors: \"app.example.com\"",
     ] {
-        assert!(errors.contains(expected), "{expected:?} is missing from:\n{errors}");
+        assert!(
+            errors.contains(expected),
+            "{expected:?} is missing from:\n{errors}"
+        );
     }
 }
 
 #[test]
 fn a_conflict_refuses_the_file() {
     let twice = |a: &str, b: &str| {
-        Policy::parse(&format!("[[route]]\nprefix=\"/a\"\nclass=\"authenticated\"\n{a}\n[[route]]\nprefix=\"/a\"\nclass=\"step_up\"\n{b}"), 1)
+        Policy::parse(
+            &format!(
+                "[[route]]\nprefix=\"/a\"\nclass=\"authenticated\"\n{a}\n[[route]]\nprefix=\"/a\"\nclass=\"step_up\"\n{b}"
+            ),
+            1,
+        )
     };
     assert!(twice("", "").is_err());
     assert!(twice("methods=[\"GET\",\"PUT\"]", "methods=[\"PUT\"]").is_err());

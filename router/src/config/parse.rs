@@ -21,14 +21,30 @@ struct Parser<'e, L> {
 }
 
 pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
-    let mut p = Parser { env, errors: Vec::new() };
-    let environment = p.choice("ALPHASWARM_ENV", &[("prod", Environment::Prod), ("dev", Environment::Dev)]);
+    let mut p = Parser {
+        env,
+        errors: Vec::new(),
+    };
+    let environment = p.choice(
+        "ALPHASWARM_ENV",
+        &[("prod", Environment::Prod), ("dev", Environment::Dev)],
+    );
     let auth_mode = p.choice(
         "AUTH_MODE",
-        &[("required", AuthMode::Required), ("optional", AuthMode::Optional), ("disabled", AuthMode::Disabled)],
+        &[
+            ("required", AuthMode::Required),
+            ("optional", AuthMode::Optional),
+            ("disabled", AuthMode::Disabled),
+        ],
     );
-    let cba_mode =
-        p.choice("CBA_MODE", &[("enforce", CbaMode::Enforce), ("audit", CbaMode::Audit), ("off", CbaMode::Off)]);
+    let cba_mode = p.choice(
+        "CBA_MODE",
+        &[
+            ("enforce", CbaMode::Enforce),
+            ("audit", CbaMode::Audit),
+            ("off", CbaMode::Off),
+        ],
+    );
     let strip_token = p.choice("FORWARD_TOKEN", &[("forward", false), ("strip", true)]);
     let resolve_from = p.choice(
         "RESOLVE_FROM",
@@ -39,7 +55,9 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             ("forwarded", ResolveFrom::Forwarded),
         ],
     );
-    let offset = p.parsed::<u16>("ALPHASWARM_PORT_OFFSET", "a number of ports, for example 100").unwrap_or(0);
+    let offset = p
+        .parsed::<u16>("ALPHASWARM_PORT_OFFSET", "a number of ports, for example 100")
+        .unwrap_or(0);
     let grpc = p.listen("ALPHASWARM_GRPC_LISTEN", port::ROUTER_GRPC, offset);
     let http = p.listen("ALPHASWARM_HTTP_LISTEN", port::ROUTER_HTTP, offset);
     let control = p.listen("ALPHASWARM_CONTROL_LISTEN", port::ROUTER_CONTROL, offset);
@@ -47,9 +65,15 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
         p.errors.push("ALPHASWARM_GRPC_LISTEN, ALPHASWARM_HTTP_LISTEN, ALPHASWARM_CONTROL_LISTEN: each needs its own address".to_owned());
     }
     let tls = p.tls();
-    let insecure = p.choice("ALPHASWARM_INSECURE_GRPC", &[("", false), ("0", false), ("1", true)]);
+    let insecure = p.choice(
+        "ALPHASWARM_INSECURE_GRPC",
+        &[("", false), ("0", false), ("1", true)],
+    );
     let on_loopback = |address: &SocketAddr| address.ip().is_loopback();
-    for (name, address) in [("ALPHASWARM_GRPC_LISTEN", &grpc), ("ALPHASWARM_CONTROL_LISTEN", &control)] {
+    for (name, address) in [
+        ("ALPHASWARM_GRPC_LISTEN", &grpc),
+        ("ALPHASWARM_CONTROL_LISTEN", &control),
+    ] {
         if !on_loopback(address) && tls.is_none() && !insecure {
             p.errors.push(format!(
                 "{name}: {address} is not loopback, so it needs mTLS: set ALPHASWARM_TLS_CERT, ALPHASWARM_TLS_KEY and \
@@ -59,15 +83,20 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     }
     if auth_mode != AuthMode::Required {
         if environment != Environment::Dev {
-            p.errors.push("AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev".to_owned());
+            p.errors
+                .push("AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev".to_owned());
         }
         if ![&grpc, &http, &control].into_iter().all(on_loopback) {
-            p.errors.push("AUTH_MODE: optional and disabled need all three listeners on loopback".to_owned());
+            p.errors
+                .push("AUTH_MODE: optional and disabled need all three listeners on loopback".to_owned());
         }
     }
     let registry_url = p.registry_url();
     let identity = p.identity(auth_mode);
-    let operators = match p.get("ALPHASWARM_OPERATORS").map(|text| identity::Operators::parse(&text)) {
+    let operators = match p
+        .get("ALPHASWARM_OPERATORS")
+        .map(|text| identity::Operators::parse(&text))
+    {
         None => identity::Operators::default(),
         Some(Ok(operators)) => operators,
         Some(Err(error)) => {
@@ -79,27 +108,35 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     if let Some(path) = &policy_file
         && let Err(error) = crate::policy_file::read(path, 0)
     {
-        p.errors.extend(error.lines().map(|line| format!("POLICY_FILE: {line}")));
+        p.errors
+            .extend(error.lines().map(|line| format!("POLICY_FILE: {line}")));
     }
     let jwks_max_staleness = p.staleness("JWKS_MAX_STALENESS");
     let registry_max_staleness = p.staleness("REGISTRY_MAX_STALENESS");
     let jwks_refresh = p.get("JWKS_REFRESH").and_then(|text| match duration(&text) {
         Some(every) if every >= Duration::from_millis(100) => Some(every),
         _ => {
-            p.errors.push(format!("JWKS_REFRESH: {text:?} is no duration of at least 100ms, such as 15m"));
+            p.errors.push(format!(
+                "JWKS_REFRESH: {text:?} is no duration of at least 100ms, such as 15m"
+            ));
             None
         }
     });
-    let router_id = p.get("ALPHASWARM_ROUTER_ID").unwrap_or_else(|| "tenant-router".to_owned());
+    let router_id = p
+        .get("ALPHASWARM_ROUTER_ID")
+        .unwrap_or_else(|| "tenant-router".to_owned());
     if !contract::id::is_id(&router_id) {
-        p.errors.push(format!("ALPHASWARM_ROUTER_ID: {router_id:?} does not follow the id grammar (a-z, 0-9, -)"));
+        p.errors.push(format!(
+            "ALPHASWARM_ROUTER_ID: {router_id:?} does not follow the id grammar (a-z, 0-9, -)"
+        ));
     }
     let state_dir = p.get("ALPHASWARM_STATE_DIR").map(PathBuf::from);
     let drain = p.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
     let log = p.get("ALPHASWARM_LOG").unwrap_or_else(|| "info".to_owned());
     if let Err(error) = EnvFilter::try_new(&log) {
-        p.errors.push(format!("ALPHASWARM_LOG: {log:?} is no log filter: {error}"));
+        p.errors
+            .push(format!("ALPHASWARM_LOG: {log:?} is no log filter: {error}"));
     }
     let log_json = p.choice("ALPHASWARM_LOG_FORMAT", &[("json", true), ("text", false)]);
 
@@ -138,13 +175,21 @@ impl<L: Lookup> Parser<'_, L> {
 
     /// The variable's value, else its documented default, which every caller's choices contain.
     fn choice<T: Copy + Default>(&mut self, name: &'static str, choices: &[(&str, T)]) -> T {
-        let default = VARIABLES.iter().find(|v| v.name == name).map_or("", |v| v.default);
+        let default = VARIABLES
+            .iter()
+            .find(|v| v.name == name)
+            .map_or("", |v| v.default);
         let value = self.get(name).unwrap_or_else(|| default.to_owned());
         if let Some((_, chosen)) = choices.iter().find(|(text, _)| *text == value) {
             return *chosen;
         }
-        let known: Vec<&str> = choices.iter().map(|(text, _)| *text).filter(|text| !text.is_empty()).collect();
-        self.errors.push(format!("{name}: {value:?} is not one of {}", known.join(", ")));
+        let known: Vec<&str> = choices
+            .iter()
+            .map(|(text, _)| *text)
+            .filter(|text| !text.is_empty())
+            .collect();
+        self.errors
+            .push(format!("{name}: {value:?} is not one of {}", known.join(", ")));
         T::default()
     }
 
@@ -160,29 +205,46 @@ impl<L: Lookup> Parser<'_, L> {
     fn listen(&mut self, name: &str, default: u16, offset: u16) -> SocketAddr {
         let fallback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         if self.get(name).is_some() {
-            return self.parsed(name, "an address such as 127.0.0.1:9191").unwrap_or_else(|| fallback(default));
+            return self
+                .parsed(name, "an address such as 127.0.0.1:9191")
+                .unwrap_or_else(|| fallback(default));
         }
         fallback(default.checked_add(offset).unwrap_or_else(|| {
-            self.errors.push(format!("ALPHASWARM_PORT_OFFSET: {default} + {offset} is beyond 65535"));
+            self.errors.push(format!(
+                "ALPHASWARM_PORT_OFFSET: {default} + {offset} is beyond 65535"
+            ));
             default
         }))
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {
-        const NAMES: [&str; 3] = ["ALPHASWARM_TLS_CERT", "ALPHASWARM_TLS_KEY", "ALPHASWARM_TLS_CLIENT_CA"];
+        const NAMES: [&str; 3] = [
+            "ALPHASWARM_TLS_CERT",
+            "ALPHASWARM_TLS_KEY",
+            "ALPHASWARM_TLS_CLIENT_CA",
+        ];
         match NAMES.map(|name| self.get(name).map(PathBuf::from)) {
             [None, None, None] => None,
             [Some(certificate), Some(key), Some(client_ca)] => {
-                let files = TlsFiles { certificate, key, client_ca };
+                let files = TlsFiles {
+                    certificate,
+                    key,
+                    client_ca,
+                };
                 if let Err(error) = crate::tls::ServerTls::load(files.clone()) {
-                    self.errors.push(format!("ALPHASWARM_TLS_CERT, ALPHASWARM_TLS_KEY, ALPHASWARM_TLS_CLIENT_CA: {error}"));
+                    self.errors.push(format!(
+                        "ALPHASWARM_TLS_CERT, ALPHASWARM_TLS_KEY, ALPHASWARM_TLS_CLIENT_CA: {error}"
+                    ));
                 }
                 Some(files)
             }
             set => {
                 for (name, value) in NAMES.iter().zip(set) {
                     if value.is_none() {
-                        self.errors.push(format!("{name}: missing; mTLS needs all three of {}", NAMES.join(", ")));
+                        self.errors.push(format!(
+                            "{name}: missing; mTLS needs all three of {}",
+                            NAMES.join(", ")
+                        ));
                     }
                 }
                 None
@@ -192,13 +254,16 @@ impl<L: Lookup> Parser<'_, L> {
 
     fn registry_url(&mut self) -> Option<String> {
         let Some(url) = self.get("REGISTRY_URL") else {
-            self.errors.push("REGISTRY_URL: missing; for example sqlite:/var/lib/alphaswarm/registry.db".to_owned());
+            self.errors
+                .push("REGISTRY_URL: missing; for example sqlite:/var/lib/alphaswarm/registry.db".to_owned());
             return None;
         };
         if url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
             // A URL may hold a password, so only its scheme is shown.
             let scheme = url.split(':').next().unwrap_or_default();
-            self.errors.push(format!("REGISTRY_URL: {scheme:?} is no registry this build reads; use sqlite:/path"));
+            self.errors.push(format!(
+                "REGISTRY_URL: {scheme:?} is no registry this build reads; use sqlite:/path"
+            ));
             return None;
         }
         Some(url)
@@ -208,7 +273,8 @@ impl<L: Lookup> Parser<'_, L> {
         let Some(path) = self.get("IDENTITY_CONFIG") else {
             if auth_mode == AuthMode::Required {
                 self.errors.push(
-                    "IDENTITY_CONFIG: missing; AUTH_MODE=required needs at least one identity provider".to_owned(),
+                    "IDENTITY_CONFIG: missing; AUTH_MODE=required needs at least one identity provider"
+                        .to_owned(),
                 );
             }
             return Some(identity::IdentityConfig::default());
@@ -222,36 +288,53 @@ impl<L: Lookup> Parser<'_, L> {
         };
         match identity::IdentityConfig::parse(&text) {
             Ok(config) if config.providers.is_empty() && auth_mode == AuthMode::Required => {
-                self.errors.push(format!("IDENTITY_CONFIG: {path} lists no provider; AUTH_MODE=required needs one"));
+                self.errors.push(format!(
+                    "IDENTITY_CONFIG: {path} lists no provider; AUTH_MODE=required needs one"
+                ));
                 None
             }
             Ok(config) => Some(config),
             Err(errors) => {
-                self.errors.extend(errors.to_string().lines().map(|line| format!("IDENTITY_CONFIG: {line}")));
+                self.errors.extend(
+                    errors
+                        .to_string()
+                        .lines()
+                        .map(|line| format!("IDENTITY_CONFIG: {line}")),
+                );
                 None
             }
         }
     }
 
     fn staleness(&mut self, name: &'static str) -> Duration {
-        let default = VARIABLES.iter().find(|v| v.name == name).map_or("", |v| v.default);
+        let default = VARIABLES
+            .iter()
+            .find(|v| v.name == name)
+            .map_or("", |v| v.default);
         let text = self.get(name).unwrap_or_else(|| default.to_owned());
         match duration(&text) {
             Some(age) if !age.is_zero() && age <= MAX_STALENESS => age,
             _ => {
-                self.errors.push(format!("{name}: {text:?} is no duration from 1s to 7d (168h), such as 24h"));
+                self.errors.push(format!(
+                    "{name}: {text:?} is no duration from 1s to 7d (168h), such as 24h"
+                ));
                 MAX_STALENESS
             }
         }
     }
 
     fn seconds(&mut self, name: &'static str, most: u64) -> Duration {
-        let default = VARIABLES.iter().find(|v| v.name == name).map_or("", |v| v.default);
+        let default = VARIABLES
+            .iter()
+            .find(|v| v.name == name)
+            .map_or("", |v| v.default);
         let text = self.get(name).unwrap_or_else(|| default.to_owned());
         match text.parse::<u64>() {
             Ok(seconds) if seconds <= most => Duration::from_secs(seconds),
             _ => {
-                self.errors.push(format!("{name}: {text:?} is no number of seconds from 0 to {most}"));
+                self.errors.push(format!(
+                    "{name}: {text:?} is no number of seconds from 0 to {most}"
+                ));
                 Duration::ZERO
             }
         }

@@ -23,7 +23,10 @@ fn parse(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
 fn refuses(pairs: &[(&str, &str)], expected: &[&str]) {
     let errors = parse(pairs).expect_err("must be refused");
     for name in expected {
-        assert!(errors.iter().any(|e| e.starts_with(name)), "{name} is missing from {errors:#?}");
+        assert!(
+            errors.iter().any(|e| e.starts_with(name)),
+            "{name} is missing from {errors:#?}"
+        );
     }
     assert_eq!(errors.len(), expected.len(), "{errors:#?}");
 }
@@ -39,7 +42,10 @@ fn the_least_environment_is_enough() {
 #[test]
 fn the_offset_moves_all_ports() {
     let config = parse(&[("ALPHASWARM_PORT_OFFSET", "1000")]).unwrap();
-    assert_eq!([config.grpc.port(), config.http.port(), config.control.port()], [10191, 9080, 10192]);
+    assert_eq!(
+        [config.grpc.port(), config.http.port(), config.control.port()],
+        [10191, 9080, 10192]
+    );
 }
 
 #[test]
@@ -60,21 +66,45 @@ fn every_error_is_reported_at_once() {
             ("ALPHASWARM_OPERATORS", "nonsense"),
         ],
         &[
-            "REGISTRY_URL", "IDENTITY_CONFIG", "AUTH_MODE", "CBA_MODE", "JWKS_MAX_STALENESS", "REGISTRY_MAX_STALENESS",
-            "ALPHASWARM_HTTP_LISTEN", "ALPHASWARM_TLS_KEY", "ALPHASWARM_TLS_CLIENT_CA", "ALPHASWARM_DRAIN_SECONDS",
-            "ALPHASWARM_LOG", "POLICY_FILE", "ALPHASWARM_OPERATORS",
+            "REGISTRY_URL",
+            "IDENTITY_CONFIG",
+            "AUTH_MODE",
+            "CBA_MODE",
+            "JWKS_MAX_STALENESS",
+            "REGISTRY_MAX_STALENESS",
+            "ALPHASWARM_HTTP_LISTEN",
+            "ALPHASWARM_TLS_KEY",
+            "ALPHASWARM_TLS_CLIENT_CA",
+            "ALPHASWARM_DRAIN_SECONDS",
+            "ALPHASWARM_LOG",
+            "POLICY_FILE",
+            "ALPHASWARM_OPERATORS",
         ],
     );
 }
 
 #[test]
 fn relaxed_modes_need_dev_and_loopback() {
-    refuses(&[("AUTH_MODE", "disabled")], &["AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev"]);
     refuses(
-        &[("AUTH_MODE", "optional"), ("ALPHASWARM_ENV", "dev"), ("ALPHASWARM_HTTP_LISTEN", "0.0.0.0:8080")],
+        &[("AUTH_MODE", "disabled")],
+        &["AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev"],
+    );
+    refuses(
+        &[
+            ("AUTH_MODE", "optional"),
+            ("ALPHASWARM_ENV", "dev"),
+            ("ALPHASWARM_HTTP_LISTEN", "0.0.0.0:8080"),
+        ],
         &["AUTH_MODE: optional and disabled need all three listeners on loopback"],
     );
-    assert!(parse(&[("AUTH_MODE", "disabled"), ("ALPHASWARM_ENV", "dev"), ("IDENTITY_CONFIG", "")]).is_ok());
+    assert!(
+        parse(&[
+            ("AUTH_MODE", "disabled"),
+            ("ALPHASWARM_ENV", "dev"),
+            ("IDENTITY_CONFIG", "")
+        ])
+        .is_ok()
+    );
 }
 
 #[test]
@@ -84,8 +114,17 @@ fn required_without_a_provider_refuses_to_start() {
 
 #[test]
 fn plain_grpc_off_loopback_must_be_meant() {
-    refuses(&[("ALPHASWARM_GRPC_LISTEN", "0.0.0.0:9191")], &["ALPHASWARM_GRPC_LISTEN"]);
-    assert!(parse(&[("ALPHASWARM_GRPC_LISTEN", "0.0.0.0:9191"), ("ALPHASWARM_INSECURE_GRPC", "1")]).is_ok());
+    refuses(
+        &[("ALPHASWARM_GRPC_LISTEN", "0.0.0.0:9191")],
+        &["ALPHASWARM_GRPC_LISTEN"],
+    );
+    assert!(
+        parse(&[
+            ("ALPHASWARM_GRPC_LISTEN", "0.0.0.0:9191"),
+            ("ALPHASWARM_INSECURE_GRPC", "1")
+        ])
+        .is_ok()
+    );
 }
 
 #[test]

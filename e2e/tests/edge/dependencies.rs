@@ -1,0 +1,93 @@
+//! The dependency rules that keep programs isolated from each other and the decision pure. Each crate is resolved
+//! alone, as a program that links only it would be: features that other members of the workspace switch on don't count.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// Everything that `crate_name` links, itself excluded.
+fn closure(crate_name: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--package",
+            crate_name,
+        ])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let text = String::from_utf8(tree.stdout).unwrap();
+    let names: BTreeSet<String> = text
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    assert!(!names.is_empty(), "cargo tree said nothing about {crate_name}");
+    names
+}
+
+#[track_caller]
+fn assert_free_of(crate_name: &str, banned: &[&str]) {
+    let linked = closure(crate_name);
+    let found: Vec<&&str> = banned.iter().filter(|name| linked.contains(**name)).collect();
+    assert!(found.is_empty(), "{crate_name} links {found:?}");
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    assert_free_of(
+        "contract",
+        &[
+            "identity", "registry", "decision", "router", "cli", "devkit", "cells", "edge",
+        ],
+    );
+    assert_free_of(
+        "identity",
+        &["registry", "decision", "router", "cli", "devkit", "cells", "edge"],
+    );
+    assert_free_of(
+        "registry",
+        &["identity", "decision", "router", "cli", "devkit", "cells", "edge"],
+    );
+    assert_free_of("decision", &["router", "cli", "devkit", "cells", "edge"]);
+    assert_free_of("router", &["cli", "devkit", "cells", "edge"]);
+    assert_free_of("cli", &["decision", "router", "devkit", "cells", "edge"]);
+}
+
+#[test]
+fn no_io_below_the_decision() {
+    for pure in ["contract", "identity", "registry", "decision"] {
+        assert_free_of(
+            pure,
+            &[
+                "tokio",
+                "hyper",
+                "hyper-util",
+                "tonic",
+                "sqlx",
+                "sqlx-core",
+                "axum",
+                "reqwest",
+            ],
+        );
+    }
+    // The ban can fail: the router links all of these.
+    let router = closure("router");
+    for linked in ["tokio", "hyper", "tonic", "sqlx"] {
+        assert!(router.contains(linked), "{linked}");
+    }
+}
+
+#[test]
+fn one_crypto_backend() {
+    for program in ["router", "cli", "devkit"] {
+        assert_free_of(program, &["ring", "openssl", "openssl-sys", "native-tls"]);
+    }
+}

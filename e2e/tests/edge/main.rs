@@ -1,0 +1,15 @@
+//! Everything that crosses processes, on real parts: Envoy, tenant-router, a registry on disk, an identity provider over
+//! HTTP, cells that say what they received. One binary, so that it links once.
+//!
+//! Tests that only ask share one stack; those that break something start their own. Load tests run alone.
+
+mod harness;
+mod wire;
+
+mod dependencies;
+
+mod bad_tokens;
+mod good_tokens;
+mod spoofing;
+
+mod up;

@@ -1,0 +1,139 @@
+//! A client that sends exactly the bytes it is given: what no well-behaved library would send is the point.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// No answer of the edge takes longer, short of a stream.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// An HTTP/1.1 answer, as received.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The envelope's code; empty where the body is no envelope.
+    pub fn code(&self) -> String {
+        let json: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+        json["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Sends `head` (request line and headers, without the blank line) and `body`.
+pub async fn send(edge: SocketAddr, head: &[u8], body: &[u8]) -> anyhow::Result<Reply> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(edge).await?;
+        stream.write_all(head).await?;
+        stream.write_all(b"\r\n\r\n").await?;
+        stream.write_all(body).await?;
+        let mut received = Vec::new();
+        loop {
+            if let Some(reply) = parse(&received)? {
+                return Ok(reply);
+            }
+            let read = stream.read_buf(&mut received).await?;
+            if read == 0 {
+                bail!("closed after {:?}", String::from_utf8_lossy(&received));
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, exchange)
+        .await
+        .context("no answer in time")?
+}
+
+/// `GET path` on HTTP/1.1 with raw header lines.
+pub async fn get(edge: SocketAddr, path: &str, lines: &[&str]) -> anyhow::Result<Reply> {
+    request(edge, "GET", path, "edge.localhost", lines).await
+}
+
+/// Any method and host, raw header lines.
+pub async fn request(
+    edge: SocketAddr,
+    method: &str,
+    path: &str,
+    host: &str,
+    lines: &[&str],
+) -> anyhow::Result<Reply> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}");
+    for line in lines {
+        head.push_str("\r\n");
+        head.push_str(line);
+    }
+    send(edge, head.as_bytes(), b"").await
+}
+
+fn parse(received: &[u8]) -> anyhow::Result<Option<Reply>> {
+    let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&received[..end]).into_owned();
+    let rest = &received[end + 4..];
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .and_then(|l| l.split(' ').nth(1))
+        .and_then(|s| s.parse().ok())
+        .context("no status line")?;
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let find = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    let body = if let Some(length) = find("content-length") {
+        let length: usize = length.parse()?;
+        if rest.len() < length {
+            return Ok(None);
+        }
+        rest[..length].to_vec()
+    } else if find("transfer-encoding").is_some() {
+        match dechunk(rest) {
+            Some(body) => body,
+            None => return Ok(None),
+        }
+    } else {
+        Vec::new() // 101, 204, 304
+    };
+    Ok(Some(Reply {
+        status,
+        headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }))
+}
+
+fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line_end = rest.windows(2).position(|w| w == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line_end]).ok()?.trim(), 16).ok()?;
+        rest = rest.get(line_end + 2..)?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size + 2..)?;
+    }
+}
