@@ -39,7 +39,11 @@ pub struct ErrorBody {
 impl<T> Envelope<T> {
     /// An answer.
     pub const fn ok(data: T) -> Self {
-        Self { status: Status::Ok, data: Some(data), error: None }
+        Self {
+            status: Status::Ok,
+            data: Some(data),
+            error: None,
+        }
     }
 
     /// A refusal with the code's own text.
@@ -50,8 +54,16 @@ impl<T> Envelope<T> {
 
     /// A refusal with any code and text.
     pub fn error(code: &str, message: impl Into<String>, request_id: &str) -> Self {
-        let error = ErrorBody { code: code.to_owned(), message: message.into(), request_id: request_id.to_owned() };
-        Self { status: Status::Error, data: None, error: Some(error) }
+        let error = ErrorBody {
+            code: code.to_owned(),
+            message: message.into(),
+            request_id: request_id.to_owned(),
+        };
+        Self {
+            status: Status::Error,
+            data: None,
+            error: Some(error),
+        }
     }
 }
 
@@ -66,6 +78,9 @@ mod tests {
             serde_json::to_string(&denial).unwrap(),
             r#"{"status":"error","data":null,"error":{"code":"tenant_moving","message":"Your organization is being moved; try again shortly.","request_id":"r-1"}}"#
         );
-        assert_eq!(serde_json::to_string(&Envelope::ok(1)).unwrap(), r#"{"status":"ok","data":1,"error":null}"#);
+        assert_eq!(
+            serde_json::to_string(&Envelope::ok(1)).unwrap(),
+            r#"{"status":"ok","data":1,"error":null}"#
+        );
     }
 }

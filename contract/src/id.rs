@@ -167,7 +167,19 @@ mod tests {
         for good in ["a1", "acme", "cell-shared-std-local", "0-0", &"a".repeat(63)] {
             assert!(is_id(good), "{good}");
         }
-        for bad in ["", "a", "-a", "a-", "Acme", "a_b", "a.b", "a b", "ä1", &"a".repeat(64), "a\n"] {
+        for bad in [
+            "",
+            "a",
+            "-a",
+            "a-",
+            "Acme",
+            "a_b",
+            "a.b",
+            "a b",
+            "ä1",
+            &"a".repeat(64),
+            "a\n",
+        ] {
             assert!(!is_id(bad), "{bad:?}");
         }
     }

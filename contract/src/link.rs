@@ -23,8 +23,14 @@ pub enum LinkKind {
 
 impl LinkKind {
     /// All kinds, in the order of their numbers on disk.
-    pub const ALL: [Self; 6] =
-        [Self::Tid, Self::OrgId, Self::Claim, Self::ClientId, Self::CommonName, Self::Aud];
+    pub const ALL: [Self; 6] = [
+        Self::Tid,
+        Self::OrgId,
+        Self::Claim,
+        Self::ClientId,
+        Self::CommonName,
+        Self::Aud,
+    ];
 
     /// The kind's name in JSON, tables and commands.
     #[must_use]
@@ -52,6 +58,8 @@ impl std::str::FromStr for LinkKind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is no link kind: one of tid, org_id, claim, client_id, common_name, aud"))
+            .ok_or_else(|| {
+                format!("{text:?} is no link kind: one of tid, org_id, claim, client_id, common_name, aud")
+            })
     }
 }

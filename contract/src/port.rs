@@ -23,5 +23,15 @@ pub const DEV_IDP: u16 = 8190;
 
 /// All of them, for a check that a whole block is free.
 pub const ALL: [u16; 11] = [
-    EDGE, EDGE_ADMIN, ROUTER_GRPC, ROUTER_HTTP, ROUTER_CONTROL, CONTROL_PLANE, 8101, 8102, 8201, 8202, DEV_IDP,
+    EDGE,
+    EDGE_ADMIN,
+    ROUTER_GRPC,
+    ROUTER_HTTP,
+    ROUTER_CONTROL,
+    CONTROL_PLANE,
+    8101,
+    8102,
+    8201,
+    8202,
+    DEV_IDP,
 ];
