@@ -15,10 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, kill_process_group};
 
 use crate::exchange;
 use crate::reaper::Reaper;
+
+pub use rustix::process::Signal;
 
 /// How often a condition is looked at while waiting.
 const POLL: Duration = Duration::from_millis(20);

@@ -2,7 +2,8 @@
 //!
 //! `up` or a test that is stopped stops its programs itself. When it is killed with SIGKILL it cannot, so each stack
 //! runs one `alphaswarm-dev reap` and tells it through a pipe which process groups exist. The pipe closes when the
-//! starter ends, however it ends; then the reaper kills every group it still knows and exits. This works wherever
+//! starter ends, however it ends; then the reaper kills every group it still knows, removes the temporary folder that
+//! it was told of, and exits. This works wherever
 //! there are pipes and process groups, changes nothing in the programs, and leaves them direct children of the stack,
 //! with their own pids. What it cannot cover: a starter killed in the microseconds between starting a program and
 //! telling the reaper.
@@ -55,11 +56,24 @@ impl Reaper {
         let _ = self.tell('-', pid);
     }
 
+    /// The folder `path` goes with the starter: tests that share a stack never drop it.
+    pub fn remove(&self, path: &Path) -> anyhow::Result<()> {
+        let path = path
+            .to_str()
+            .filter(|path| path.starts_with('/') && !path.contains('\n'));
+        self.write(path.context("an absolute path of plain text is needed")?)
+            .context("the reaper has ended")
+    }
+
     fn tell(&self, what: char, pid: u32) -> std::io::Result<()> {
+        self.write(&format!("{what}{pid}"))
+    }
+
+    fn write(&self, line: &str) -> std::io::Result<()> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         match child.0.as_mut() {
-            // One write of a few bytes: a pipe never tears it.
-            Some(pipe) => pipe.write_all(format!("{what}{pid}\n").as_bytes()),
+            // One write of few bytes: a pipe never tears it.
+            Some(pipe) => pipe.write_all(format!("{line}\n").as_bytes()),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -73,11 +87,15 @@ impl Drop for Reaper {
     }
 }
 
-/// The reaper's side: reads `+pid` and `-pid` lines until the pipe closes, then kills what is left.
+/// The reaper's side: reads `+pid`, `-pid` and `/folder` lines until the pipe closes, then kills and removes what is left.
 pub fn run(pipe: impl BufRead) {
-    let mut groups = HashSet::new();
+    let (mut groups, mut folder) = (HashSet::new(), None);
     for line in pipe.lines() {
         let Ok(line) = line else { break };
+        if line.starts_with('/') {
+            folder = Some(line);
+            continue;
+        }
         let Some(pid) = line
             .get(1..)
             .and_then(|pid| pid.parse().ok())
@@ -94,5 +112,9 @@ pub fn run(pipe: impl BufRead) {
     for group in groups {
         // Ended already: as wanted.
         let _ = kill_process_group(group, Signal::KILL);
+    }
+    if let Some(folder) = folder {
+        // Best effort: a killed program may still be writing its last bytes.
+        let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -17,7 +17,11 @@ use devkit::reaper::Reaper;
 const LONG: Duration = Duration::from_secs(20);
 
 fn shell(folder: &Path, script: &str) -> Program {
-    let reaper = Reaper::start(Path::new(env!("CARGO_BIN_EXE_alphaswarm-dev"))).unwrap();
+    watched(folder, script).0
+}
+
+fn watched(folder: &Path, script: &str) -> (Program, Arc<Reaper>) {
+    let reaper = Arc::new(Reaper::start(Path::new(env!("CARGO_BIN_EXE_alphaswarm-dev"))).unwrap());
     let spec = Spec {
         name: "script".to_owned(),
         program: "/bin/sh".into(),
@@ -26,7 +30,7 @@ fn shell(folder: &Path, script: &str) -> Program {
         log: folder.join("script.log"),
         ready: None,
     };
-    Program::new(spec, Arc::new(reaper))
+    (Program::new(spec, Arc::clone(&reaper)), reaper)
 }
 
 /// The state letter in `/proc/<pid>/stat`; `None` when there is no such process.
@@ -135,10 +139,11 @@ fn a_dropped_program_is_killed() {
 #[ignore = "the starter that a_killed_starter_leaves_no_orphan kills"]
 fn starter() {
     let folder = tempfile::tempdir().unwrap();
-    let program = shell(folder.path(), "trap '' TERM HUP; sleep 600 & echo $!; wait");
+    let (program, reaper) = watched(folder.path(), "trap '' TERM HUP; sleep 600 & echo $!; wait");
+    reaper.remove(folder.path()).unwrap();
     let pid = program.spawn().unwrap();
     until("it is up", || log(&program).ends_with('\n'));
-    println!("pids {pid} {}", log(&program).trim());
+    println!("left {} {pid} {}", folder.path().display(), log(&program).trim());
     let _ = std::io::stdin().read(&mut [0]);
 }
 
@@ -152,18 +157,12 @@ fn a_killed_starter_leaves_no_orphan() {
         .unwrap();
     let lines = BufReader::new(starter.stdout.take().unwrap()).lines();
     // The test harness may write before it on the same line.
-    let pids: Vec<u32> = lines
+    let left = lines
         .map_while(Result::ok)
-        .find_map(|line| {
-            Some(
-                line.split_once("pids ")?
-                    .1
-                    .split(' ')
-                    .map(|pid| pid.parse().unwrap())
-                    .collect(),
-            )
-        })
+        .find_map(|line| Some(line.split_once("left ")?.1.to_owned()))
         .unwrap();
+    let (folder, pids) = left.split_once(' ').unwrap();
+    let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.len(), 2);
     assert!(pids.iter().all(|pid| !is_gone(*pid)));
     starter.kill().unwrap();
@@ -171,4 +170,5 @@ fn a_killed_starter_leaves_no_orphan() {
     for pid in pids {
         until("the orphan is gone", || is_gone(pid));
     }
+    until("the temporary folder is gone", || !Path::new(folder).exists());
 }

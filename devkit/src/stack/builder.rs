@@ -184,6 +184,9 @@ impl Builder {
         };
         create(folder.path())?;
         let reaper = Arc::new(Reaper::start(&dev)?);
+        if let Folder::Temporary(folder) = &folder {
+            reaper.remove(folder.path())?;
+        }
         let mut stack = Stack {
             programs: Vec::new(),
             reaper,

@@ -135,3 +135,118 @@ async fn apply(store: &SqliteStore, command: Command) -> anyhow::Result<()> {
         .with_context(|| format!("cannot seed the registry ({name})"))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use registry::key::Kind;
+
+    use super::*;
+
+    async fn cells(store: &SqliteStore) -> Vec<registry::Cell> {
+        let records = store.list_all(Kind::Cell).await.unwrap();
+        records
+            .into_iter()
+            .filter_map(|r| {
+                if let Record::Cell(cell) = r.record {
+                    Some(cell)
+                } else {
+                    None
+                }
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn seeding_again_changes_addresses_and_nothing_an_operator_chose() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("registry.db").display());
+        seed(&url, Some(Ports::default())).await.unwrap();
+        let store = SqliteStore::open(&url, Open::Write).await.unwrap();
+        for (n, cell) in cells(&store).await.iter().enumerate() {
+            assert_eq!((cell.id.as_str(), cell.state), (dev::CELLS[n], CellState::Active));
+            assert_eq!(cell.endpoints, [format!("127.0.0.1:{}", port::DEMO_CELLS[n])]);
+        }
+        for tenant in dev::TENANTS {
+            let placement = store
+                .find(&Key::Placement(tenant.id.to_owned()))
+                .await
+                .unwrap()
+                .unwrap();
+            let Record::Placement(placement) = placement.record else {
+                panic!("{placement:?}")
+            };
+            assert_eq!(placement.cell.as_str(), tenant.cell);
+            let host = store
+                .find(&Key::Host(format!("{}.localhost", tenant.id)))
+                .await
+                .unwrap()
+                .unwrap();
+            let Record::Host(host) = host.record else {
+                panic!("{host:?}")
+            };
+            assert_eq!(host.tenant.as_str(), tenant.id);
+            let provider = ProviderId::parse(dev::provider_name(tenant.provider)).unwrap();
+            let link = store
+                .find(&Key::link(&provider, tenant.kind, tenant.external_id))
+                .await
+                .unwrap()
+                .unwrap();
+            let Record::Link(link) = link.record else {
+                panic!("{link:?}")
+            };
+            let expected = if tenant.link_active {
+                LinkState::Active
+            } else {
+                LinkState::Pending
+            };
+            assert_eq!((link.tenant.as_str(), link.state), (tenant.id, expected));
+        }
+
+        let before = store.position().await.unwrap();
+        seed(&url, Some(Ports::default())).await.unwrap();
+        assert_eq!(
+            store.position().await.unwrap(),
+            before,
+            "nothing to change, nothing changed"
+        );
+
+        let shared = CellId::parse(dev::SHARED_CELL).unwrap();
+        let mut settings = cell(0, Ports::default()).unwrap();
+        settings.weight = 7;
+        apply(&store, Command::SetCell(settings)).await.unwrap();
+        apply(
+            &store,
+            Command::SetCellState {
+                cell: shared,
+                state: CellState::Draining,
+            },
+        )
+        .await
+        .unwrap();
+        let acme = TenantId::parse("acme").unwrap();
+        apply(
+            &store,
+            Command::SetTenantState {
+                tenant: acme,
+                state: TenantState::Suspended,
+            },
+        )
+        .await
+        .unwrap();
+        seed(&url, Some(Ports::new(34).unwrap())).await.unwrap();
+        let cells = cells(&store).await;
+        assert_eq!((cells[0].weight, cells[0].state), (7, CellState::Draining));
+        assert_eq!(cells[0].endpoints, ["127.0.0.1:8135"]);
+        assert_eq!(cells[1].runtime.as_deref(), Some("http://127.0.0.1:8236"));
+        let Record::Tenant(acme) = store
+            .find(&Key::Tenant("acme".to_owned()))
+            .await
+            .unwrap()
+            .unwrap()
+            .record
+        else {
+            panic!("acme is no tenant")
+        };
+        assert_eq!(acme.state, TenantState::Suspended);
+    }
+}
