@@ -47,7 +47,7 @@ pub enum KeyRefused {
     /// RSA modulus too small or too large.
     #[error("the RSA modulus is not 2048 to 8192 bits")]
     Size,
-    /// Even or tiny RSA exponent, or even modulus.
+    /// An even modulus, or an exponent that is even, 1 or beyond 32 bits.
     #[error("the RSA modulus or exponent is unsound")]
     UnsoundRsa,
     /// The modulus bears the fingerprint of CVE-2017-15361.
@@ -177,7 +177,8 @@ fn rsa(object: &Object<'_>) -> Result<Material, KeyRefused> {
         return Err(KeyRefused::Size);
     }
     let exponent_is_odd = e.last().is_some_and(|low| low & 1 == 1);
-    if last & 1 == 0 || !exponent_is_odd || e == [1] {
+    // Larger exponents are a way to burn our CPU: the real ones are 3 and 65537.
+    if last & 1 == 0 || !exponent_is_odd || e == [1] || e.len() > 4 {
         return Err(KeyRefused::UnsoundRsa);
     }
     if is_roca(&n) {

@@ -27,6 +27,9 @@ pub mod verify;
 
 pub mod unverified;
 
+#[cfg(test)]
+mod testing;
+
 mod json;
 
 mod profile;

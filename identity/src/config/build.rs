@@ -172,7 +172,7 @@ fn links(
     let chosen = written.links_from.clone().unwrap_or_else(|| default.to_vec());
     for kind in &chosen {
         if !offered.contains(kind) {
-            reasons.refuse(format!("links_from: kind {} has no {kind:?}", written.kind));
+            reasons.refuse(format!("links_from: kind {} has no {kind}", written.kind));
         }
     }
     chosen

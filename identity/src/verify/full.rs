@@ -50,6 +50,9 @@ impl Identity {
 
         // From here on the claims are the provider's word.
         let times = Times::read(&claims, &provider.config, now)?;
+        // RFC 7519 gives these a type, also where a profile does not read them.
+        claims.any_text("sub", Rule::Subject)?;
+        claims.any_text("jti", Rule::TokenId)?;
         let reading = provider.config.profile.read(issuer, &claims, &key)?;
         let claims = self.verified_claims(&provider.config, &claims, reading, &times)?;
         let leeway = provider.config.leeway;

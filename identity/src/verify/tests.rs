@@ -1,1 +1,6 @@
+//! What passes, what is refused and by which rule, and what the cache remembers.
 
+mod attacks;
+mod cache;
+mod oracle;
+mod readings;
