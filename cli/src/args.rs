@@ -1,11 +1,14 @@
 //! The command line: its grammar and its help. What is registry-specific continues in [`registry`].
 
+pub mod registry;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::dev::DevProvider;
 
+use self::registry::{Cells, Hosts, Links, RegistryNoun, Revocations, Tenants};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -20,6 +23,7 @@ use contract::dev::DevProvider;
     after_help = "\
 Start here:
   alphaswarm up                                   the dev stack, until Ctrl-C
+  alphaswarm tenants list                         who lives where
   curl -H \"authorization: Bearer $(alphaswarm token mint --tenant acme)\" localhost:10000/api/x
 
 Environment:
@@ -54,10 +58,13 @@ Examples:
         args: Vec<OsString>,
     },
     /// Mint dev tokens; verify signatures.
-    #[command(subcommand, after_help = "\
+    #[command(
+        subcommand,
+        after_help = "\
 Examples:
   alphaswarm token mint --tenant acme
-  alphaswarm token verify --jws-only --jwks keys.json < token.txt")]
+  alphaswarm token verify --jws-only --jwks keys.json < token.txt"
+    )]
     Token(TokenCommand),
     /// Ask a router where a request would go.
     #[command(after_help = "\
@@ -70,6 +77,50 @@ Examples:
 Which host and method count is the router's RESOLVE_FROM; where it is unset, neither does, and the route is judged by
 the strictest class of the policy.")]
     Resolve(Resolve),
+    /// Cells: where tenants can live.
+    #[command(after_help = "\
+Examples:
+  alphaswarm cells list
+  alphaswarm cells add --cell cell-b --endpoint 10.0.0.5:8100 --tier pro --region eu --runtime http://10.0.0.5:8100
+  alphaswarm cells activate --cell cell-b")]
+    Cells(Cells),
+    /// Tenants: who lives where, and how they move.
+    #[command(after_help = "\
+Examples:
+  alphaswarm tenants list --json
+  alphaswarm tenants add --tenant hooli --name 'Hooli Inc.'
+  alphaswarm tenants place --tenant hooli --cell cell-b
+  alphaswarm tenants activate --tenant hooli
+  alphaswarm tenants move --tenant acme --to cell-b")]
+    Tenants(Tenants),
+    /// Identity links: what in a token names a tenant.
+    #[command(after_help = "\
+Examples:
+  alphaswarm links list --tenant acme
+  alphaswarm links add --tenant acme --provider entra --kind tid --id 72f988bf-86f1-41af-91ab-2d7cd011db47
+  alphaswarm links activate --provider entra --kind tid --id 72f988bf-86f1-41af-91ab-2d7cd011db47")]
+    Links(Links),
+    /// Host names that belong to one tenant.
+    #[command(after_help = "\
+Examples:
+  alphaswarm hosts list
+  alphaswarm hosts add --host acme.example.com --tenant acme
+  alphaswarm hosts remove --host acme.example.com")]
+    Hosts(Hosts),
+    /// The registry itself: its version, its readers, its change log.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry status
+  alphaswarm registry changes --after 1.40
+  alphaswarm registry adopt")]
+    Registry(RegistryNoun),
+    /// Tokens that are refused although they verify.
+    #[command(after_help = "\
+Examples:
+  alphaswarm revocations list
+  alphaswarm revocations add --provider entra --token-id 4Xr1…
+  alphaswarm revocations add --provider entra --subject 3f2a…       every token issued until now")]
+    Revocations(Revocations),
     /// Print a shell's completion script.
     #[command(after_help = "\
 Examples:
@@ -287,11 +338,18 @@ fn parse_member(text: &str) -> Result<(String, serde_json::Value), String> {
     if name.is_empty() {
         return Err("the name is empty: write it as name=value".to_owned());
     }
-    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+    Ok((
+        name.to_owned(),
+        serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    ))
 }
 
 fn parse_path(text: &str) -> Result<String, String> {
-    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path begins with /".to_owned()) }
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("a path begins with /".to_owned())
+    }
 }
 
 fn parse_method(text: &str) -> Result<reqwest::Method, String> {

@@ -1,12 +1,24 @@
 //! What each command does.
 
-pub mod completions;
-
-pub mod resolve;
+pub mod up;
 
 pub mod token;
 
-pub mod up;
+pub mod resolve;
+
+pub mod cells;
+
+pub mod tenants;
+
+pub mod links;
+
+pub mod hosts;
+
+pub mod registry;
+
+pub mod revocations;
+
+pub mod completions;
 
 use crate::args::{Command, TokenCommand};
 use crate::environment::Environment;
@@ -14,12 +26,22 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// Carries out one command.
-pub async fn run(command: Command, environment: &Environment, output: &mut Output<'_>) -> Result<(), Failure> {
+pub async fn run(
+    command: Command,
+    environment: &Environment,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
     match command {
         Command::Up { args } => up::run(&args),
         Command::Token(TokenCommand::Mint(args)) => token::mint::run(args, environment, output).await,
         Command::Token(TokenCommand::Verify(args)) => token::verify::run(&args, output),
         Command::Resolve(args) => resolve::run(args, environment, output).await,
+        Command::Cells(args) => cells::run(args, environment, output).await,
+        Command::Tenants(args) => tenants::run(args, environment, output).await,
+        Command::Links(args) => links::run(args, environment, output).await,
+        Command::Hosts(args) => hosts::run(args, environment, output).await,
+        Command::Registry(args) => registry::run(args, environment, output).await,
+        Command::Revocations(args) => revocations::run(args, environment, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }
 }

@@ -25,23 +25,40 @@ impl Environment {
         // Unset and empty mean the same, as for a variable that a compose file passes through.
         let mut text = |name: &str| {
             let value = lookup(name).filter(|value| !value.is_empty())?;
-            value.into_string().map_err(|_| errors.push(format!("{name} is not valid UTF-8"))).ok()
+            value
+                .into_string()
+                .map_err(|_| errors.push(format!("{name} is not valid UTF-8")))
+                .ok()
         };
         let registry_url = text("REGISTRY_URL");
         let user = text("USER");
         let offset = text("ALPHASWARM_PORT_OFFSET");
-        let port_offset = offset.map_or(Ok(0), |offset| parse_port_offset(&offset)).unwrap_or_else(|error| {
-            errors.push(error);
-            0
-        });
+        let port_offset = offset
+            .map_or(Ok(0), |offset| parse_port_offset(&offset))
+            .unwrap_or_else(|error| {
+                errors.push(error);
+                0
+            });
         let no_color = lookup("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if errors.is_empty() { Ok(Self { port_offset, registry_url, user, no_color }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self {
+                port_offset,
+                registry_url,
+                user,
+                no_color,
+            })
+        } else {
+            Err(errors)
+        }
     }
 
     /// The base URL of a program on this machine, given its default port.
     #[must_use]
     pub fn local(&self, default_port: u16) -> String {
-        format!("http://127.0.0.1:{}", default_port.saturating_add(self.port_offset))
+        format!(
+            "http://127.0.0.1:{}",
+            default_port.saturating_add(self.port_offset)
+        )
     }
 }
 
@@ -49,7 +66,9 @@ fn parse_port_offset(text: &str) -> Result<u16, String> {
     let most = u16::MAX - port::ALL.into_iter().max().unwrap_or(0);
     match text.parse::<u16>() {
         Ok(offset) if offset <= most => Ok(offset),
-        _ => Err(format!("ALPHASWARM_PORT_OFFSET is {text:?}, not a number from 0 to {most}")),
+        _ => Err(format!(
+            "ALPHASWARM_PORT_OFFSET is {text:?}, not a number from 0 to {most}"
+        )),
     }
 }
 
@@ -59,14 +78,22 @@ mod tests {
 
     fn read(variables: &[(&str, &str)]) -> Result<Environment, Vec<String>> {
         Environment::read(|name| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
         })
     }
 
     #[test]
     fn unset_and_empty_are_the_defaults() {
         assert_eq!(read(&[]), Ok(Environment::default()));
-        let empty = [("ALPHASWARM_PORT_OFFSET", ""), ("REGISTRY_URL", ""), ("USER", ""), ("NO_COLOR", "")];
+        let empty = [
+            ("ALPHASWARM_PORT_OFFSET", ""),
+            ("REGISTRY_URL", ""),
+            ("USER", ""),
+            ("NO_COLOR", ""),
+        ];
         assert_eq!(read(&empty), Ok(Environment::default()));
     }
 
@@ -87,7 +114,11 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
-        assert!(errors.iter().any(|error| error.contains("ALPHASWARM_PORT_OFFSET") && error.contains("54634")));
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.contains("ALPHASWARM_PORT_OFFSET") && error.contains("54634"))
+        );
         assert!(errors.iter().any(|error| error.contains("REGISTRY_URL")));
     }
 }

@@ -45,17 +45,32 @@ pub struct Failure {
 impl Failure {
     /// Refused, or failed on the way.
     pub fn failed(what: impl Into<String>) -> Self {
-        Self { kind: Kind::Failed, what: what.into(), next: None, code: None }
+        Self {
+            kind: Kind::Failed,
+            what: what.into(),
+            next: None,
+            code: None,
+        }
     }
 
     /// The command line is wrong in a way that its grammar cannot say.
     pub fn usage(what: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, what: what.into(), next: None, code: None }
+        Self {
+            kind: Kind::Usage,
+            what: what.into(),
+            next: None,
+            code: None,
+        }
     }
 
     /// The environment or a setting is wrong.
     pub fn configuration(what: impl Into<String>) -> Self {
-        Self { kind: Kind::Configuration, what: what.into(), next: None, code: None }
+        Self {
+            kind: Kind::Configuration,
+            what: what.into(),
+            next: None,
+            code: None,
+        }
     }
 
     /// With what to do next.
@@ -87,7 +102,12 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self { kind: Kind::Closed, what: String::new(), next: None, code: None };
+            return Self {
+                kind: Kind::Closed,
+                what: String::new(),
+                next: None,
+                code: None,
+            };
         }
         Self::failed(format!("the output cannot be written: {error}"))
     }

@@ -32,7 +32,9 @@ pub fn parse_base(url: &str, option: &str) -> Result<Url, Failure> {
     };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-        return Err(wrong("it must begin with http:// or https:// and a host".to_owned()));
+        return Err(wrong(
+            "it must begin with http:// or https:// and a host".to_owned(),
+        ));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() || !parsed.username().is_empty() {
         return Err(wrong("no user, query or fragment is used".to_owned()));
@@ -46,13 +48,18 @@ pub fn join(base: &Url, path: &str) -> Result<Url, Failure> {
     let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
     match Url::parse(&text) {
         Ok(url) if url.as_str() == text && url.fragment().is_none() => Ok(url),
-        _ => Err(Failure::usage(format!("{path:?} cannot be sent as it is"))
-            .next("write it as it stands on the wire: percent-encoded, without . and .. segments and without #")),
+        _ => Err(Failure::usage(format!("{path:?} cannot be sent as it is")).next(
+            "write it as it stands on the wire: percent-encoded, without . and .. segments and without #",
+        )),
     }
 }
 
 /// Sends a request and reads the whole answer. `peer` names the program, `next` says what to do if it does not answer.
-pub async fn exchange(request: RequestBuilder, peer: &str, next: &str) -> Result<(StatusCode, Vec<u8>), Failure> {
+pub async fn exchange(
+    request: RequestBuilder,
+    peer: &str,
+    next: &str,
+) -> Result<(StatusCode, Vec<u8>), Failure> {
     let failed = |error: reqwest::Error| {
         let what = if error.is_timeout() {
             format!("{peer} did not answer within {} s", DEADLINE.as_secs())
@@ -81,7 +88,9 @@ async fn read(response: &mut Response, peer: &str) -> Result<Vec<u8>, Reading> {
     while let Some(chunk) = response.chunk().await.map_err(Reading::Broken)? {
         if body.len() + chunk.len() > MAX_ANSWER {
             let failure = Failure::failed(format!("{peer} answered more than {MAX_ANSWER} bytes"));
-            return Err(Reading::TooLarge(failure.next("check that the address is the right program's")));
+            return Err(Reading::TooLarge(
+                failure.next("check that the address is the right program's"),
+            ));
         }
         body.extend_from_slice(&chunk);
     }
@@ -109,13 +118,25 @@ mod tests {
             assert_eq!(joined.as_str(), format!("http://127.0.0.1:8080/resolve{path}"));
         }
         for path in ["/../readyz", "/a/./b", "/a b", "/a#b", "/%2e%2e/readyz", "/ä"] {
-            assert_eq!(join(&base, &format!("/resolve{path}")).unwrap_err().exit_code(), 2, "{path}");
+            assert_eq!(
+                join(&base, &format!("/resolve{path}")).unwrap_err().exit_code(),
+                2,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn a_base_url_is_plain() {
-        for bad in ["", "127.0.0.1:8080", "ftp://x", "http://u:p@x", "http://x?y", "http://x#y", "unix:/x"] {
+        for bad in [
+            "",
+            "127.0.0.1:8080",
+            "ftp://x",
+            "http://u:p@x",
+            "http://x?y",
+            "http://x#y",
+            "unix:/x",
+        ] {
             let failure = parse_base(bad, "--router").unwrap_err();
             assert_eq!(failure.exit_code(), 2, "{bad}");
             assert!(failure.what.contains("--router"), "{}", failure.what);

@@ -2,9 +2,9 @@
 //!
 //! 1. [`environment`]: every variable is read once.
 //! 2. [`args`]: the command line becomes a [`args::Cli`], or help, or a usage error.
-//! 3. [`command`]: one module for each noun carries it out. Registry commands work on the store directly, each write
-//!    being one `apply`; the others talk to running programs through [`http`].
-//! 4. [`output`]: the only place that writes; tables for people, JSON for programs.
+//! 3. [`command`]: one module for each noun carries it out. Registry commands work on the [`store`] directly, each
+//!    write being one `apply`; a move asks cells through [`fence`]; the others talk to running programs by [`http`].
+//! 4. [`rows`] say how a record looks; [`output`] is the only place that writes: tables for people, JSON for programs.
 //! 5. [`failure`]: what went wrong, what to do next, and the exit code.
 
 pub mod environment;
@@ -13,7 +13,13 @@ pub mod args;
 
 pub mod command;
 
+pub mod store;
+
+pub mod fence;
+
 pub mod http;
+
+pub mod rows;
 
 pub mod output;
 
@@ -54,7 +60,9 @@ pub fn run(
         Err(answer) if answer.use_stderr() => return say(err, colour_err, &answer),
         Err(answer) => return say(out, colour_out, &answer),
     };
-    let mut output = Output::new(out, err).json(cli.json).colours(colour_out, colour_err);
+    let mut output = Output::new(out, err)
+        .json(cli.json)
+        .colours(colour_out, colour_err);
     let result = Environment::read(lookup)
         .map_err(|errors| {
             Failure::configuration(errors.join("\n")).next("correct the variables above, or unset them")
@@ -77,10 +85,21 @@ pub fn run(
 /// Writes clap's own answer. Whether it could be written changes nothing about the exit code.
 fn say(to: &mut dyn Write, colour: bool, answer: &clap::Error) -> u8 {
     let text = answer.render();
-    let _ = if colour { write!(to, "{}", text.ansi()) } else { write!(to, "{text}") };
+    let _ = if colour {
+        write!(to, "{}", text.ansi())
+    } else {
+        write!(to, "{text}")
+    };
     let _ = to.flush();
-    if answer.use_stderr() { exit::USAGE } else { exit::OK }
+    if answer.use_stderr() {
+        exit::USAGE
+    } else {
+        exit::OK
+    }
 }
+
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests;

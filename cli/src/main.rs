@@ -8,7 +8,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let variables: HashMap<_, _> = std::env::vars_os().collect();
     let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-    let terminals = cli::Terminals { stdout: stdout.is_terminal(), stderr: stderr.is_terminal() };
+    let terminals = cli::Terminals {
+        stdout: stdout.is_terminal(),
+        stderr: stderr.is_terminal(),
+    };
     let code = cli::run(
         std::env::args_os(),
         |name| variables.get(std::ffi::OsStr::new(name)).cloned(),

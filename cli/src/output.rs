@@ -51,7 +51,10 @@ pub struct Field {
 impl Field {
     /// A value in its tone.
     pub fn toned(text: impl AsRef<str>, tone: Tone) -> Self {
-        Self { text: printable(text.as_ref()), tone }
+        Self {
+            text: printable(text.as_ref()),
+            tone,
+        }
     }
 
     /// A plain value.
@@ -61,7 +64,16 @@ impl Field {
 
     /// A plain value, `-` when absent.
     pub fn optional(value: Option<impl ToString>) -> Self {
-        value.map_or_else(|| Self::toned("-", Tone::Faint), |value| Self::new(value.to_string()))
+        value.map_or_else(
+            || Self::toned("-", Tone::Faint),
+            |value| Self::new(value.to_string()),
+        )
+    }
+
+    /// The value without its tone.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     fn width(&self) -> usize {
@@ -70,7 +82,15 @@ impl Field {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// A row of a listing.
@@ -94,7 +114,13 @@ pub struct Output<'a> {
 impl<'a> Output<'a> {
     /// Plain text, without colours.
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        Self { out, err, json: false, colour_out: false, colour_err: false }
+        Self {
+            out,
+            err,
+            json: false,
+            colour_out: false,
+            colour_err: false,
+        }
     }
 
     /// JSON instead of text.
@@ -127,10 +153,20 @@ impl<'a> Output<'a> {
             return self.progress(nothing);
         }
         let fields: Vec<Vec<Field>> = rows.iter().map(R::fields).collect();
-        let header = R::COLUMNS.iter().map(|name| Field::toned(name.to_uppercase(), Tone::Strong)).collect();
+        let header = R::COLUMNS
+            .iter()
+            .map(|name| Field::toned(name.to_uppercase(), Tone::Strong))
+            .collect();
         let lines: Vec<&Vec<Field>> = std::iter::once(&header).chain(&fields).collect();
         let widths: Vec<usize> = (0..R::COLUMNS.len())
-            .map(|column| lines.iter().filter_map(|line| line.get(column)).map(Field::width).max().unwrap_or(0))
+            .map(|column| {
+                lines
+                    .iter()
+                    .filter_map(|line| line.get(column))
+                    .map(Field::width)
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         for line in lines {
             write_line(self.out, self.colour_out, line, &widths)?;
@@ -143,7 +179,11 @@ impl<'a> Output<'a> {
         if self.json {
             return self.value(value);
         }
-        let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = fields
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
         for (name, field) in fields {
             let name = Field::toned(name, Tone::Faint);
             write_line(self.out, self.colour_out, &[name, field.clone()], &[width, 0])?;
@@ -153,7 +193,11 @@ impl<'a> Output<'a> {
 
     /// One result in a sentence, or as JSON.
     pub fn result(&mut self, value: &impl Serialize, sentence: &str) -> Result<(), Failure> {
-        if self.json { self.value(value) } else { self.line(sentence) }
+        if self.json {
+            self.value(value)
+        } else {
+            self.line(sentence)
+        }
     }
 
     /// One line on stdout, as it is.
@@ -185,7 +229,11 @@ impl<'a> Output<'a> {
         if failure.kind == Kind::Closed {
             return;
         }
-        let _ = if self.json { self.failure_as_json(failure) } else { self.failure_as_text(failure) };
+        let _ = if self.json {
+            self.failure_as_json(failure)
+        } else {
+            self.failure_as_text(failure)
+        };
         let _ = self.err.flush();
     }
 

@@ -9,6 +9,11 @@ use crate::output::Output;
 /// Prints the completion script of one shell.
 pub fn run(args: &Completions, output: &mut Output<'_>) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(clap_complete::Shell::from(args.shell), &mut Cli::command(), "alphaswarm", &mut script);
+    clap_complete::generate(
+        clap_complete::Shell::from(args.shell),
+        &mut Cli::command(),
+        "alphaswarm",
+        &mut script,
+    );
     output.raw(&script)
 }

@@ -15,8 +15,14 @@ use crate::output::{Field, Output, Tone};
 
 /// Asks and prints. A denial is a failure: exit code 1.
 pub async fn run(args: Resolve, environment: &Environment, output: &mut Output<'_>) -> Result<(), Failure> {
-    let base = args.router.clone().unwrap_or_else(|| environment.local(port::ROUTER_HTTP));
-    let url = http::join(&http::parse_base(&base, "--router")?, &format!("/resolve{}", args.path))?;
+    let base = args
+        .router
+        .clone()
+        .unwrap_or_else(|| environment.local(port::ROUTER_HTTP));
+    let url = http::join(
+        &http::parse_base(&base, "--router")?,
+        &format!("/resolve{}", args.path),
+    )?;
     let mut request = original(http::client()?.request(args.method.clone(), url), &args)?;
     if let Some((name, value)) = credential(&args, environment).await? {
         request = request.header(name, secret(&value)?);
@@ -54,7 +60,9 @@ async fn credential(args: &Resolve, environment: &Environment) -> Result<Option<
     if let Some(file) = &args.token_file {
         let token = token::read(file)?;
         if token.is_empty() {
-            return Err(Failure::usage("the token is empty").next("leave --token-file out to ask without a token"));
+            return Err(
+                Failure::usage("the token is empty").next("leave --token-file out to ask without a token")
+            );
         }
         return Ok(Some(if args.access {
             (header::ACCESS_ASSERTION.to_owned(), token)
@@ -62,7 +70,9 @@ async fn credential(args: &Resolve, environment: &Environment) -> Result<Option<
             (header::AUTHORIZATION.to_owned(), format!("Bearer {token}"))
         }));
     }
-    let Some(tenant) = &args.tenant else { return Ok(None) };
+    let Some(tenant) = &args.tenant else {
+        return Ok(None);
+    };
     let shape = MintShape {
         provider: args.provider,
         acr: args.acr.clone(),
@@ -84,8 +94,11 @@ fn secret(value: &str) -> Result<HeaderValue, Failure> {
 
 fn read(status: StatusCode, body: &[u8], peer: &str) -> Result<Resolved, Failure> {
     let strange = || {
-        Failure::failed(format!("{peer} answered status {} without our envelope", status.as_u16()))
-            .next("check that --router names the HTTP listener of a tenant-router (port 8080 by default)")
+        Failure::failed(format!(
+            "{peer} answered status {} without our envelope",
+            status.as_u16()
+        ))
+        .next("check that --router names the HTTP listener of a tenant-router (port 8080 by default)")
     };
     let envelope: Envelope<Resolved> = serde_json::from_slice(body).map_err(|_| strange())?;
     match (envelope.data, envelope.error) {
@@ -96,7 +109,12 @@ fn read(status: StatusCode, body: &[u8], peer: &str) -> Result<Resolved, Failure
 }
 
 fn denied(status: StatusCode, error: ErrorBody) -> Failure {
-    let failure = Failure::failed(format!("denied: {} {}: {}", status.as_u16(), error.code, error.message));
+    let failure = Failure::failed(format!(
+        "denied: {} {}: {}",
+        status.as_u16(),
+        error.code,
+        error.message
+    ));
     let failure = match Code::ALL.iter().find(|code| code.as_str() == error.code) {
         Some(code) => failure.next(advice(*code)),
         None => failure,
@@ -114,7 +132,9 @@ const fn advice(code: Code) -> &'static str {
         }
         Code::StepUpRequired => "sign in again with a second factor (dev: --acr high)",
         Code::Forbidden => "the router's log names what is missing",
-        Code::UnknownTenant => "no link knows this token's organization: alphaswarm links list, then links add",
+        Code::UnknownTenant => {
+            "no link knows this token's organization: alphaswarm links list, then links add"
+        }
         Code::TenantPending => {
             "the tenant or its link waits for you: alphaswarm tenants activate --tenant …, or links activate …; a \
              tenant without a cell needs tenants place"

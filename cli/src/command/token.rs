@@ -22,7 +22,11 @@ pub fn read(file: &Path) -> Result<String, Failure> {
         std::fs::File::open(file).and_then(|open| open.take(MAX_TOKEN).read_to_end(&mut bytes))
     };
     result.map_err(|error| {
-        let name = if file == Path::new("-") { "stdin".into() } else { file.to_string_lossy() };
+        let name = if file == Path::new("-") {
+            "stdin".into()
+        } else {
+            file.to_string_lossy()
+        };
         Failure::usage(format!("the token cannot be read from {name}: {error}"))
             .next("name a readable file, or - for stdin")
     })?;

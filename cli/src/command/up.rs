@@ -26,7 +26,11 @@ fn beside(own: &Path) -> Result<PathBuf, Failure> {
     if program.is_file() {
         return Ok(program);
     }
-    Err(Failure::failed(format!("there is no {PROGRAM} beside this program ({})", program.display())).next(BUILD))
+    Err(Failure::failed(format!(
+        "there is no {PROGRAM} beside this program ({})",
+        program.display()
+    ))
+    .next(BUILD))
 }
 
 #[cfg(test)]

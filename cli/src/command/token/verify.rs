@@ -27,10 +27,15 @@ fn verify(token: &str, jwks: &str) -> Result<Vec<u8>, Failure> {
 fn read_jwks(file: &Path) -> Result<String, Failure> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    std::fs::File::open(file).and_then(|open| open.take(MAX_JWKS).read_to_end(&mut bytes)).map_err(|error| {
-        Failure::usage(format!("the key set cannot be read from {}: {error}", file.display()))
+    std::fs::File::open(file)
+        .and_then(|open| open.take(MAX_JWKS).read_to_end(&mut bytes))
+        .map_err(|error| {
+            Failure::usage(format!(
+                "the key set cannot be read from {}: {error}",
+                file.display()
+            ))
             .next("name a readable file with a JWK set: --jwks keys.json")
-    })?;
+        })?;
     // What is no text holds no usable key, which is the verifier's to say.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -47,7 +52,8 @@ mod tests {
     }
 
     /// RFC 8037, appendix A.4: EdDSA over a text that is no JSON. One of ours, bent, beside it.
-    const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    const JWKS: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     const TOKEN: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
 
     #[test]
@@ -59,7 +65,13 @@ mod tests {
 
     #[test]
     fn without_a_usable_key_everything_is_refused() {
-        for jwks in ["", "{}", r#"{"keys":[]}"#, "not json", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
+        for jwks in [
+            "",
+            "{}",
+            r#"{"keys":[]}"#,
+            "not json",
+            r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#,
+        ] {
             let failure = verify(TOKEN, jwks).unwrap_err();
             assert_eq!(failure.exit_code(), 1, "{jwks}");
             assert!(!failure.what.contains("RXhhbXBs"), "{}", failure.what);

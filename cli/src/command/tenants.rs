@@ -1,0 +1,149 @@
+//! `alphaswarm tenants`: who lives where.
+
+pub mod moves;
+
+use contract::{CellId, TenantId};
+use registry::command::TenantSettings;
+use registry::key::Kind;
+use registry::{Command, Host, Link, Open, TenantState};
+use serde::Serialize;
+
+use crate::args::registry::{Tenants, TenantsCommand, WriteArgs};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::output::{Field, Output, Row as _};
+use crate::rows::{Listed, TenantLine, link_state, tenant_state};
+use crate::store::{Book, Registry};
+
+/// Carries out one command.
+pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'_>) -> Result<(), Failure> {
+    let open = match args.command {
+        TenantsCommand::List { .. } | TenantsCommand::Show(_) => Open::Read,
+        _ => Open::Write,
+    };
+    let registry = Registry::open(&args.registry, environment, open).await?;
+    match args.command {
+        TenantsCommand::List { state, cell } => list(&registry, state, cell.as_ref(), output).await,
+        TenantsCommand::Show(tenant) => show(&registry, &tenant.tenant, output).await,
+        TenantsCommand::Add {
+            tenant,
+            name,
+            requests_per_second,
+            write,
+        } => {
+            let id = tenant.tenant;
+            let name = name.unwrap_or_else(|| id.to_string());
+            let command = Command::AddTenant(TenantSettings {
+                id: id.clone(),
+                name,
+                requests_per_second,
+            });
+            let next = format!("alphaswarm tenants place --tenant {id} --cell …");
+            registry
+                .write_and_hint(&command, &write, &format!("tenant {id} is known"), &next, output)
+                .await
+        }
+        TenantsCommand::Activate { tenant, write } => {
+            set_state(&registry, tenant.tenant, TenantState::Active, &write, output).await
+        }
+        TenantsCommand::Suspend { tenant, write } => {
+            set_state(&registry, tenant.tenant, TenantState::Suspended, &write, output).await
+        }
+        TenantsCommand::Place { tenant, cell, write } => {
+            let tenant = tenant.tenant;
+            let said = format!("tenant {tenant} lives in cell {cell}");
+            registry
+                .write(&Command::Place { tenant, cell }, &write, &said, output)
+                .await
+        }
+        TenantsCommand::Move(args) => moves::run(args, &registry, output).await,
+    }
+}
+
+async fn list(
+    registry: &Registry,
+    state: Option<TenantState>,
+    cell: Option<&CellId>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let book = registry.read(&[Kind::Tenant, Kind::Placement], output).await?;
+    let lines: Vec<TenantLine> = book
+        .tenants
+        .iter()
+        .filter(|tenant| state.is_none_or(|state| tenant.record.state == state))
+        .map(|tenant| line(&book, tenant))
+        .filter(|line| {
+            cell.is_none_or(|cell| line.placement.as_ref().is_some_and(|p| p.record.cell == *cell))
+        })
+        .collect();
+    output.list(&lines, "no tenants; add one with: alphaswarm tenants add")
+}
+
+fn line(book: &Book, tenant: &Listed<registry::Tenant>) -> TenantLine {
+    let placement = book.placements.get(&tenant.record.id).cloned();
+    TenantLine {
+        tenant: tenant.clone(),
+        placement,
+    }
+}
+
+/// A tenant with what belongs to it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    line: TenantLine,
+    links: Vec<Listed<Link>>,
+    hosts: Vec<Listed<Host>>,
+}
+
+async fn show(registry: &Registry, id: &TenantId, output: &mut Output<'_>) -> Result<(), Failure> {
+    let mut book = registry
+        .read(&[Kind::Tenant, Kind::Placement, Kind::Link, Kind::Host], output)
+        .await?;
+    let line = line(&book, book.tenant(id)?);
+    book.links.retain(|link| link.record.tenant == *id);
+    book.hosts.retain(|host| host.record.tenant == *id);
+    let shown = Shown {
+        line,
+        links: book.links,
+        hosts: book.hosts,
+    };
+    let mut fields: Vec<(&str, Field)> = TenantLine::COLUMNS
+        .iter()
+        .copied()
+        .zip(shown.line.fields())
+        .collect();
+    for Listed { record: link, .. } in &shown.links {
+        let text = format!(
+            "{}/{}/{} ({})",
+            link.provider,
+            link.kind,
+            link.external_id,
+            link_state(link.state).text()
+        );
+        fields.push(("link", Field::new(text)));
+    }
+    fields.extend(
+        shown
+            .hosts
+            .iter()
+            .map(|host| ("host", Field::new(&host.record.host))),
+    );
+    output.record(&shown, &fields)
+}
+
+async fn set_state(
+    registry: &Registry,
+    tenant: TenantId,
+    state: TenantState,
+    write: &WriteArgs,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let said = format!("tenant {tenant} is {}", tenant_state(state).text());
+    registry
+        .write(&Command::SetTenantState { tenant, state }, write, &said, output)
+        .await
+}
+
+#[cfg(test)]
+mod tests;
