@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use contract::TenantId;
 use contract::dev::{DemoCellAnswer, DevProvider, MintRequest, Minted};
 use devkit::stack::{Stack, header_value};
+use registry::key::Kind;
 use registry::{Actor, Command, IfVersion, Open, Record, SqliteStore, Store as _, TenantState, Version};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -14,17 +15,17 @@ use crate::wire;
 static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// Shares the machine with other tests.
-pub async fn among_others() -> RwLockReadGuard<'static, ()> {
+pub(crate) async fn among_others() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().await
 }
 
 /// Waits until no other test runs, and keeps the others away.
-pub async fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(crate) async fn alone() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().await
 }
 
 /// The stack that tests share which change nothing.
-pub async fn shared() -> &'static Stack {
+pub(crate) async fn shared() -> &'static Stack {
     static SHARED: OnceCell<Stack> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async { Stack::builder().start().await.expect("the dev stack starts") })
@@ -32,12 +33,12 @@ pub async fn shared() -> &'static Stack {
 }
 
 /// A header line with the token in the header where it belongs.
-pub fn line(token: &Minted) -> String {
+pub(crate) fn line(token: &Minted) -> String {
     format!("{}: {}", token.header, header_value(token))
 }
 
 /// A good token of a tenant, for one provider.
-pub fn of(tenant: &str, provider: DevProvider) -> MintRequest {
+pub(crate) fn of(tenant: &str, provider: DevProvider) -> MintRequest {
     MintRequest {
         provider: Some(provider),
         ..MintRequest::good(tenant)
@@ -45,7 +46,7 @@ pub fn of(tenant: &str, provider: DevProvider) -> MintRequest {
 }
 
 /// How many requests the cells have received so far, both together.
-pub async fn requests_in_cells(stack: &Stack) -> u64 {
+pub(crate) async fn requests_in_cells(stack: &Stack) -> u64 {
     let mut sum = 0;
     for n in 0..2 {
         sum += stack.cell_client(n).unwrap().stats().await.unwrap().requests;
@@ -54,7 +55,7 @@ pub async fn requests_in_cells(stack: &Stack) -> u64 {
 }
 
 /// The identity headers that a cell received, each with exactly one value.
-pub fn identity_headers(answer: &DemoCellAnswer) -> Vec<(String, String)> {
+pub(crate) fn identity_headers(answer: &DemoCellAnswer) -> Vec<(String, String)> {
     answer
         .headers
         .iter()
@@ -70,31 +71,28 @@ pub fn identity_headers(answer: &DemoCellAnswer) -> Vec<(String, String)> {
 }
 
 /// The stack's registry, opened as an operator would.
-pub async fn registry(stack: &Stack) -> SqliteStore {
-    SqliteStore::open(&stack.registry_url(), Open::Existing)
+pub(crate) async fn registry(stack: &Stack) -> SqliteStore {
+    SqliteStore::open(&stack.registry_url(), Open::Write)
         .await
         .expect("the registry opens")
 }
 
 /// Who writes, in change logs.
-pub fn actor() -> Actor {
-    Actor {
-        name: "e2e".to_owned(),
-        request_id: None,
-    }
+pub(crate) fn actor() -> Actor {
+    Actor::new("e2e")
 }
 
 /// Applies a command whatever the version.
-pub async fn apply(store: &SqliteStore, command: Command) -> Version {
+pub(crate) async fn apply(store: &SqliteStore, command: Command) -> Version {
     store
-        .apply(command, actor(), IfVersion::Any)
+        .apply(&command, &actor(), IfVersion::Any)
         .await
         .expect("the registry accepts the command")
         .version
 }
 
 /// Changes a tenant's state.
-pub async fn set_tenant_state(store: &SqliteStore, tenant: &str, state: TenantState) -> Version {
+pub(crate) async fn set_tenant_state(store: &SqliteStore, tenant: &str, state: TenantState) -> Version {
     apply(
         store,
         Command::SetTenantState {
@@ -106,9 +104,9 @@ pub async fn set_tenant_state(store: &SqliteStore, tenant: &str, state: TenantSt
 }
 
 /// A host that the registry links to `tenant`.
-pub async fn host_of(store: &SqliteStore, tenant: &str) -> String {
-    let loaded = store.load().await.unwrap();
-    let host = loaded.records.into_iter().find_map(|record| match record {
+pub(crate) async fn host_of(store: &SqliteStore, tenant: &str) -> String {
+    let hosts = store.list_all(Kind::Host).await.unwrap();
+    let host = hosts.into_iter().find_map(|host| match host.record {
         Record::Host(host) if host.tenant.as_str() == tenant => Some(host.host),
         _ => None,
     });
@@ -116,7 +114,7 @@ pub async fn host_of(store: &SqliteStore, tenant: &str) -> String {
 }
 
 /// Waits until a good token of `tenant` is answered with `code` (empty: allowed).
-pub async fn wait_for_code(stack: &Stack, tenant: &str, code: &str) {
+pub(crate) async fn wait_for_code(stack: &Stack, tenant: &str, code: &str) {
     let token = stack.token(tenant).await.unwrap();
     wait_until(&format!("{tenant} gets {code:?}"), async || {
         wire::get(stack.edge(), "/", &[&line(&token)])
@@ -127,7 +125,7 @@ pub async fn wait_for_code(stack: &Stack, tenant: &str, code: &str) {
 }
 
 /// Polls a condition, at most 20 s.
-pub async fn wait_until(what: &str, condition: impl AsyncFn() -> bool) {
+pub(crate) async fn wait_until(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition().await {
         assert!(Instant::now() < deadline, "not within 20 s: {what}");

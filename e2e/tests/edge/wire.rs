@@ -12,33 +12,33 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// An HTTP/1.1 answer, as received.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
     /// The envelope's code; empty where the body is no envelope.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let json: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
         json["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// Sends `head` (request line and headers, without the blank line) and `body`.
-pub async fn send(edge: SocketAddr, head: &[u8], body: &[u8]) -> anyhow::Result<Reply> {
+pub(crate) async fn send(edge: SocketAddr, head: &[u8], body: &[u8]) -> anyhow::Result<Reply> {
     let exchange = async {
         let mut stream = TcpStream::connect(edge).await?;
         stream.write_all(head).await?;
@@ -61,12 +61,12 @@ pub async fn send(edge: SocketAddr, head: &[u8], body: &[u8]) -> anyhow::Result<
 }
 
 /// `GET path` on HTTP/1.1 with raw header lines.
-pub async fn get(edge: SocketAddr, path: &str, lines: &[&str]) -> anyhow::Result<Reply> {
+pub(crate) async fn get(edge: SocketAddr, path: &str, lines: &[&str]) -> anyhow::Result<Reply> {
     request(edge, "GET", path, "edge.localhost", lines).await
 }
 
 /// Any method and host, raw header lines.
-pub async fn request(
+pub(crate) async fn request(
     edge: SocketAddr,
     method: &str,
     path: &str,
