@@ -143,7 +143,7 @@ Examples:
 
 Only the token goes to stdout. A Cloudflare Access token travels in Cf-Access-Jwt-Assertion, the others as a bearer
 token; --header prints the whole header line.")]
-    Mint(Mint),
+    Mint(Box<Mint>),
     /// Check the signature of the token on stdin, and nothing else.
     #[command(after_help = "\
 Examples:

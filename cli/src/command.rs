@@ -33,7 +33,7 @@ pub async fn run(
 ) -> Result<(), Failure> {
     match command {
         Command::Up { args } => up::run(&args),
-        Command::Token(TokenCommand::Mint(args)) => token::mint::run(args, environment, output).await,
+        Command::Token(TokenCommand::Mint(args)) => token::mint::run(&args, environment, output).await,
         Command::Token(TokenCommand::Verify(args)) => token::verify::run(&args, output),
         Command::Resolve(args) => resolve::run(args, environment, output).await,
         Command::Cells(args) => cells::run(args, environment, output).await,

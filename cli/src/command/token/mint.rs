@@ -13,7 +13,7 @@ use crate::output::Output;
 const EXPIRED_SINCE: i64 = -3600;
 
 /// Mints and prints. Only the token goes to stdout, so that `$(…)` holds it and nothing else.
-pub async fn run(args: Mint, environment: &Environment, output: &mut Output<'_>) -> Result<(), Failure> {
+pub async fn run(args: &Mint, environment: &Environment, output: &mut Output<'_>) -> Result<(), Failure> {
     let minted = mint(&args.shape, environment).await?;
     if output.is_json() {
         return output.result(&minted, "");
