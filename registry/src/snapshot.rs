@@ -7,7 +7,8 @@
 //!
 //! Records come in any order: a link may arrive before its tenant. A record that names something unknown is kept and
 //! named in [`Snapshot::set_aside`]; it leads nowhere until the other one arrives. (When a tenant or cell is *removed*,
-//! which no command does, those that name it are found out by the next full load.)
+//! which no command does, those that name it are found out by the next full load.) Not named are records whose other
+//! one is a row set aside itself: one bad cell row would drown in its tenants.
 
 mod build;
 mod hash;
@@ -36,6 +37,9 @@ type Map<K, V> = imbl::GenericHashMap<K, V, Xxh3, imbl::shared_ptr::DefaultShare
 
 /// The delta may grow to this many entries whatever the base's size, then to an eighth of the base's.
 const SMALLEST_COMPACTION: usize = 4096;
+
+/// At most this many records that lead nowhere are named: more than anybody reads, and memory is for tenants.
+const MOST_DANGLING: usize = 10_000;
 
 /// What a feed tells about one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +94,7 @@ enum Aside {
 }
 
 fn no_tenant(tenant: &str) -> String {
-    if tenant == "it" {
-        "its tenant does not exist".to_owned()
-    } else {
-        format!("its tenant {tenant} does not exist")
-    }
+    format!("its tenant {tenant} does not exist")
 }
 
 fn no_cell(cell: &str) -> String {
@@ -480,7 +480,11 @@ impl Snapshot {
         // In a batch the last change of a key has the last word.
         let mut keys = std::collections::BTreeMap::new();
         for change in changes {
-            found |= matches!(change, RecordChange::Put(Record::Tenant(_) | Record::Cell(_)));
+            found |= match change {
+                RecordChange::Put(record) => matches!(record, Record::Tenant(_) | Record::Cell(_)),
+                RecordChange::SetAside { key, .. } => matches!(key, Key::Tenant(_) | Key::Cell(_)),
+                RecordChange::Remove(_) => false,
+            };
             match change {
                 RecordChange::Put(record) => keys.insert(record.key(), true),
                 RecordChange::Remove(key) => keys.insert(key.clone(), true),
@@ -490,7 +494,9 @@ impl Snapshot {
         for (key, readable) in keys {
             if readable {
                 touched |= self.aside.remove(&key).is_some();
-                if let Some(reason) = self.dangling(&key) {
+                if self.aside.len() < MOST_DANGLING
+                    && let Some(reason) = self.dangling(&key)
+                {
                     self.aside.insert(key, Aside::Dangling(reason));
                     touched = true;
                 }
@@ -518,29 +524,40 @@ impl Snapshot {
 
     /// Why the record of this key leads nowhere, if it does.
     fn dangling(&self, key: &Key) -> Option<String> {
-        let missing = |tenant: &str| self.entry(tenant).state.is_none().then(|| no_tenant(tenant));
         match key {
             Key::Placement(tenant) => {
-                let entry = self.entry(tenant);
-                let placement = entry.placement?;
-                if entry.state.is_none() {
-                    return Some(no_tenant("it"));
-                }
-                let mut cells = [Some(&placement.cell), placement.target.as_ref()]
-                    .into_iter()
-                    .flatten();
-                cells
-                    .find(|cell| !self.cells.contains_key(*cell))
-                    .map(|cell| no_cell(cell.as_str()))
+                let placement = self.entry(tenant).placement?;
+                self.missing_tenant(tenant).or_else(|| {
+                    let cells = [Some(&placement.cell), placement.target.as_ref()];
+                    cells
+                        .into_iter()
+                        .flatten()
+                        .find_map(|cell| self.missing_cell(cell.as_str()))
+                })
             }
             Key::Link {
                 provider,
                 kind,
                 external_id,
-            } => missing(self.link(provider, kind.parse().ok()?, external_id)?.tenant),
-            Key::Host(host) => missing(self.host(host)?),
+            } => self.missing_tenant(self.link(provider, kind.parse().ok()?, external_id)?.tenant),
+            Key::Host(host) => self.missing_tenant(self.host(host)?),
             Key::Cell(_) | Key::Tenant(_) | Key::Revocation { .. } => None,
         }
+    }
+
+    fn missing_tenant(&self, tenant: &str) -> Option<String> {
+        let missing =
+            self.entry(tenant).state.is_none() && !self.is_unreadable(&Key::Tenant(tenant.to_owned()));
+        missing.then(|| no_tenant(tenant))
+    }
+
+    fn missing_cell(&self, cell: &str) -> Option<String> {
+        let missing = !self.cells.contains_key(cell) && !self.is_unreadable(&Key::Cell(cell.to_owned()));
+        missing.then(|| no_cell(cell))
+    }
+
+    fn is_unreadable(&self, key: &Key) -> bool {
+        matches!(self.aside.get(key), Some(Aside::Unreadable(_)))
     }
 
     fn list_aside(&mut self) {

@@ -1,6 +1,6 @@
 //! Builds a base image from records, in any order: a record may come before the one it names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::LinkKind;
 
@@ -389,66 +389,49 @@ impl Builder {
     }
 
     fn name_dangling(&mut self) {
-        let mut dangling = std::mem::take(&mut self.small.dangling);
-        dangling.clear();
-        let known: Vec<bool> = self
-            .small
-            .cell_names
-            .iter()
-            .map(|name| self.cells.contains_key(name.as_str()))
-            .collect();
-        for (number, row) in self.tenants.iter().enumerate() {
-            if row.phase == 0 {
-                continue;
-            }
-            let id = String::from_utf8_lossy(bytes_at(&self.arena, row.id));
-            if row.state == 0 {
-                dangling.push((Key::Placement(id.into_owned()), super::no_tenant("it")));
-                continue;
-            }
-            let target = u32::try_from(number)
-                .ok()
-                .and_then(|number| self.extras.get(&number));
-            for cell in [row.cell, target.map_or(NO_CELL, |extra| extra.target)] {
-                if known.get(usize::from(cell)) == Some(&false) {
-                    let name = self
-                        .small
-                        .cell_names
-                        .get(usize::from(cell))
-                        .map_or("", String::as_str);
-                    dangling.push((Key::Placement(id.clone().into_owned()), super::no_cell(name)));
-                    break;
-                }
-            }
-        }
-        let ghost = |tenant: u32| {
+        let unreadable: BTreeSet<&Key> = self.small.unreadable.iter().map(|(key, _)| key).collect();
+        let text = |span| String::from_utf8_lossy(bytes_at(&self.arena, span)).into_owned();
+        let no_tenant = |tenant: u32| {
             let row = self.tenants.get(tenant as usize).filter(|row| row.state == 0)?;
-            Some(super::no_tenant(&String::from_utf8_lossy(bytes_at(
-                &self.arena,
-                row.id,
-            ))))
+            let id = text(row.id);
+            (!unreadable.contains(&Key::Tenant(id.clone()))).then(|| super::no_tenant(&id))
         };
-        for row in &self.links {
-            if let (Some(reason), Some((provider, kind)), Some(form)) = (
-                ghost(row.tenant),
-                self.small.sources.get(usize::from(row.source)),
-                Form::from_bits(row.form),
-            ) {
-                let external_id = packed::unpack(form, bytes_at(&self.arena, row.id));
-                let key = Key::Link {
-                    provider: provider.clone(),
-                    kind: kind.to_string(),
-                    external_id,
-                };
-                dangling.push((key, reason));
-            }
-        }
-        for row in &self.hosts {
-            if let Some(reason) = ghost(row.tenant) {
-                let host = String::from_utf8_lossy(bytes_at(&self.arena, row.name)).into_owned();
-                dangling.push((Key::Host(host), reason));
-            }
-        }
+        let missing: Vec<Option<String>> = (self.small.cell_names.iter())
+            .map(|name| {
+                let known =
+                    self.cells.contains_key(name.as_str()) || unreadable.contains(&Key::Cell(name.clone()));
+                (!known).then(|| super::no_cell(name))
+            })
+            .collect();
+        let no_cell = |cell: u16| missing.get(usize::from(cell)).cloned().flatten();
+        let placements = (0u32..)
+            .zip(&self.tenants)
+            .filter(|(_, row)| row.phase != 0)
+            .filter_map(|(number, row)| {
+                let target = || self.extras.get(&number).and_then(|extra| no_cell(extra.target));
+                let reason = no_tenant(number).or_else(|| no_cell(row.cell)).or_else(target)?;
+                Some((Key::Placement(text(row.id)), reason))
+            });
+        let links = self.links.iter().filter_map(|row| {
+            let reason = no_tenant(row.tenant)?;
+            let (provider, kind) = self.small.sources.get(usize::from(row.source))?;
+            let external_id = packed::unpack(Form::from_bits(row.form)?, bytes_at(&self.arena, row.id));
+            let key = Key::Link {
+                provider: provider.clone(),
+                kind: kind.to_string(),
+                external_id,
+            };
+            Some((key, reason))
+        });
+        let hosts = self
+            .hosts
+            .iter()
+            .filter_map(|row| Some((Key::Host(text(row.name)), no_tenant(row.tenant)?)));
+        let dangling = placements
+            .chain(links)
+            .chain(hosts)
+            .take(super::MOST_DANGLING)
+            .collect();
         self.small.dangling = dangling;
     }
 }

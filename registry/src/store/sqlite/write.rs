@@ -11,7 +11,7 @@ use crate::version::Version;
 
 /// Heartbeats of routers that were not heard for this long are forgotten: 24 h, the longest that a router may serve
 /// from what it knows.
-const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
+pub(super) const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(super) async fn apply(
     store: &SqliteStore,
