@@ -87,7 +87,8 @@ impl Registry {
     pub fn actor(&self, named: Option<&str>) -> Result<Actor, Failure> {
         let name = named
             .map(str::to_owned)
-            .or_else(|| self.user.as_ref().map(|user| format!("cli:{user}")));
+            .or_else(|| self.user.as_ref().map(|user| format!("cli:{user}")))
+            .or_else(process_owner);
         name.filter(|name| !name.is_empty())
             .map(Actor::new)
             .ok_or_else(|| {
@@ -309,4 +310,11 @@ fn not_opened(error: &StoreError, named: bool) -> Failure {
         _ => failure,
     }
     .code("store")
+}
+
+/// Containers and cron jobs have no `USER`; the kernel still knows whose process this is.
+fn process_owner() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = std::fs::metadata("/proc/self").ok()?.uid();
+    Some(format!("cli:uid-{owner}"))
 }

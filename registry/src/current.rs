@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+#[cfg(feature = "store")]
 use tokio::sync::watch;
 
 use crate::snapshot::Snapshot;
@@ -12,10 +13,12 @@ use crate::version::Version;
 /// Makes the two ends. Readers see `first` at once.
 #[must_use]
 pub fn channel(first: Snapshot) -> (Writer, Reader) {
+    #[cfg(feature = "store")]
     let version = first.version();
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(first),
         status: ArcSwap::from_pointee(FeedStatus::default()),
+        #[cfg(feature = "store")]
         versions: watch::Sender::new(version),
     });
     (
@@ -29,6 +32,7 @@ pub fn channel(first: Snapshot) -> (Writer, Reader) {
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
     status: ArcSwap<FeedStatus>,
+    #[cfg(feature = "store")]
     versions: watch::Sender<Version>,
 }
 
@@ -83,6 +87,7 @@ impl Writer {
             return Err(WentBack { published, found });
         }
         self.shared.snapshot.store(Arc::new(next));
+        #[cfg(feature = "store")]
         self.shared.versions.send_replace(found);
         Ok(())
     }
@@ -122,6 +127,7 @@ impl Reader {
     }
 
     /// Tells of every new version (only the newest, if several came).
+    #[cfg(feature = "store")]
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Version> {
         self.shared.versions.subscribe()
@@ -134,7 +140,7 @@ impl Reader {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "store"))]
 mod tests {
     use super::*;
     use crate::snapshot::Builder;

@@ -9,7 +9,7 @@
 //! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
 //! 8. [`current`]: one writer publishes snapshots, readers look up without waiting.
 //!
-//! Only [`store`] does I/O.
+//! Only [`store`] does I/O. Without the `store` feature this crate is modules 1, 7 and 8: what a decision reads.
 
 pub mod model;
 
@@ -17,20 +17,26 @@ pub mod key;
 
 pub mod version;
 
+#[cfg(feature = "store")]
 pub mod command;
 
+#[cfg(feature = "store")]
 pub mod transition;
 
+#[cfg(feature = "store")]
 pub mod store;
 
+#[cfg(feature = "store")]
 pub mod moves;
 
+#[cfg(feature = "store")]
 pub mod feed;
 
 pub mod snapshot;
 
 pub mod current;
 
+#[cfg(feature = "store")]
 pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
 pub use current::{FeedStatus, Reader, Writer, channel};
 pub use key::Key;
@@ -39,5 +45,6 @@ pub use model::{
     SetAside, Tenant, TenantState, Versioned,
 };
 pub use snapshot::{Counts, LinkView, PlacementView, RecordChange, Snapshot, TenantView};
+#[cfg(feature = "store")]
 pub use store::{Open, SqliteStore, Store, StoreError};
 pub use version::{Position, Version};
