@@ -15,6 +15,8 @@ use crate::progress::Progress;
 use crate::stack::Stack;
 use crate::{dev, place};
 
+/// Where the state lies in the repository.
+const STATE_DIR: &str = ".alphaswarm";
 /// How often the programs are looked at.
 const WATCH: Duration = Duration::from_millis(200);
 /// Ctrl-C stops everything within 10 s: what is left after this is killed.
@@ -42,7 +44,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let folder = match &args.state_dir {
         Some(folder) => std::path::absolute(folder)?,
-        None => place::repository()?.join(".alphaswarm"),
+        None => place::repository()?.join(STATE_DIR),
     };
     // Held until the end: two stacks on one registry and one set of logs would only confuse.
     let _lock = lock(&folder)?;
@@ -138,14 +140,17 @@ fn welcome(stack: &Stack) -> String {
     let [shared, dedicated] = port::DEMO_CELLS;
     let [shared_runtime, dedicated_runtime] = port::DEMO_RUNTIMES;
     let folder = stack.state_dir().display();
-    let offset = match ports.offset() {
-        0 => String::new(),
-        offset => format!("ALPHASWARM_PORT_OFFSET={offset} "),
+    let mut cli = short(&place::program("alphaswarm").unwrap_or_else(|_| "alphaswarm".into()));
+    if ports.offset() != 0 {
+        cli = format!("ALPHASWARM_PORT_OFFSET={} {cli}", ports.offset());
+    }
+    // Commands on the registry look below the current folder.
+    let elsewhere = std::env::current_dir().is_ok_and(|here| here.join(STATE_DIR) != stack.state_dir());
+    let on_registry = if elsewhere {
+        format!("REGISTRY_URL={} {cli}", stack.registry_url())
+    } else {
+        cli.clone()
     };
-    let cli = format!(
-        "{offset}{}",
-        short(&place::program("alphaswarm").unwrap_or_else(|_| "alphaswarm".into()))
-    );
     let edge = format!("localhost:{}", at(port::EDGE));
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -190,7 +195,7 @@ fn welcome(stack: &Stack) -> String {
     }
     let _ = write!(
         text,
-        "\nWatch the route change, with the stack running:\n\n  {cli} tenants list\n  {cli} tenants move acme {}\n\n\
+        "\nWatch the route change, with the stack running:\n\n  {on_registry} tenants list\n  {on_registry} tenants move --tenant acme --to {} --actor \"$(id -un)\"\n\n\
          Ctrl-C stops everything.\n",
         dev::DEDICATED_CELL
     );
