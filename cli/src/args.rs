@@ -75,7 +75,7 @@ Examples:
   alphaswarm resolve --host acme.example.com --path /      without a token: only public routes
 
 Which host and method count is the router's RESOLVE_FROM; where it is unset, neither does, and the route is judged by
-the strictest class of the policy.")]
+the strictest class of the policy (so that a policy with a step_up class wants --acr high for every path).")]
     Resolve(Resolve),
     /// Cells: where tenants can live.
     #[command(after_help = "\
@@ -119,7 +119,7 @@ Examples:
 Examples:
   alphaswarm revocations list
   alphaswarm revocations add --provider entra --token-id 4Xr1…
-  alphaswarm revocations add --provider entra --subject 3f2a…       every token issued until now")]
+  alphaswarm revocations add --principal entra:72f988bf/3f2a        every token of one caller until now")]
     Revocations(Revocations),
     /// Print a shell's completion script.
     #[command(after_help = "\

@@ -32,7 +32,7 @@ pub async fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     match command {
-        Command::Up { args } => up::run(&args),
+        Command::Up { args } => up::run(args, output.is_json()),
         Command::Token(TokenCommand::Mint(args)) => token::mint::run(&args, environment, output).await,
         Command::Token(TokenCommand::Verify(args)) => token::verify::run(&args, output),
         Command::Resolve(args) => resolve::run(args, environment, output).await,

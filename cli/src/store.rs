@@ -92,8 +92,10 @@ impl Registry {
         name.filter(|name| !name.is_empty())
             .map(Actor::new)
             .ok_or_else(|| {
-                Failure::configuration("nobody signs the change log: USER is not set")
-                    .next("name yourself with --actor, or set USER")
+                Failure::configuration(
+                    "nobody signs the change log: the name is empty, or USER and /proc are missing",
+                )
+                .next("name yourself with --actor, or set USER")
             })
     }
 

@@ -36,16 +36,24 @@ pub(crate) fn run(line: &[&str], variables: &[(&str, &str)], terminals: Terminal
 
 /// Splits at blanks outside single quotes, as a shell would.
 pub(crate) fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
+    let mut words: Vec<String> = Vec::new();
+    let (mut quoted, mut within) = (false, false);
     for c in line.chars() {
         match c {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            _ => words.last_mut().unwrap().push(c),
+            ' ' if !quoted => within = false,
+            c => {
+                if !within {
+                    words.push(String::new());
+                    within = true;
+                }
+                if c == '\'' {
+                    quoted = !quoted;
+                } else {
+                    words.last_mut().unwrap().push(c);
+                }
+            }
         }
     }
-    words.retain(|word| !word.is_empty());
     words
 }
 

@@ -27,7 +27,7 @@ pub struct RegistryArgs {
 /// How to write.
 #[derive(Clone, Debug, Default, Args)]
 pub struct WriteArgs {
-    /// Who signs the change log [default: USER]
+    /// Who signs the change log [default: USER, else the process's user id]
     #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,
     /// Write only if the record was last changed by this version, as `list --json` tells.

@@ -130,7 +130,10 @@ const fn advice(code: Code) -> &'static str {
             "send a good token (alphaswarm token mint --tenant acme in the dev stack); the router's log names the rule \
              that refused this one"
         }
-        Code::StepUpRequired => "sign in again with a second factor (dev: --acr high)",
+        Code::StepUpRequired => {
+            "sign in again with a second factor (dev: --acr high); where the router's RESOLVE_FROM is unset, every path \
+             is judged by the strictest class of its policy"
+        }
         Code::Forbidden => "the router's log names what is missing",
         Code::UnknownTenant => {
             "no link knows this token's organization: alphaswarm links list, then links add"

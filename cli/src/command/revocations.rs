@@ -1,5 +1,6 @@
 //! `alphaswarm revocations`: tokens that are refused although they verify.
 
+use contract::ProviderId;
 use jiff::Timestamp;
 use registry::key::Kind;
 use registry::{Command, Open, Revocation};
@@ -37,20 +38,29 @@ pub async fn run(
             issued_before,
             write,
         } => {
-            let said = format!("{} refused", what(&tokens));
+            let (provider, subject) = whose(&tokens)?;
+            let said = format!(
+                "{} refused",
+                what(&provider, subject.as_deref(), tokens.token_id.as_deref())
+            );
             let command = Command::Revoke(Revocation {
-                provider: tokens.provider,
-                subject: tokens.subject,
+                provider,
+                subject,
                 token_id: tokens.token_id,
-                not_before: issued_before.unwrap_or_else(|| Timestamp::now().as_second()),
+                // Times in tokens are whole seconds: one that was issued in this very second is meant too.
+                not_before: issued_before.unwrap_or_else(|| Timestamp::now().as_second().saturating_add(1)),
             });
             registry.write(&command, &write, &said, output).await
         }
         RevocationsCommand::Lift { tokens, write } => {
-            let said = format!("{} no longer refused", what(&tokens));
+            let (provider, subject) = whose(&tokens)?;
+            let said = format!(
+                "{} no longer refused",
+                what(&provider, subject.as_deref(), tokens.token_id.as_deref())
+            );
             let command = Command::LiftRevocation {
-                provider: tokens.provider,
-                subject: tokens.subject,
+                provider,
+                subject,
                 token_id: tokens.token_id,
             };
             registry.write(&command, &write, &said, output).await
@@ -58,9 +68,17 @@ pub async fn run(
     }
 }
 
-fn what(tokens: &Revoked) -> String {
-    let provider = &tokens.provider;
-    match (&tokens.subject, &tokens.token_id) {
+/// The provider, and the subject if it is about one.
+fn whose(tokens: &Revoked) -> Result<(ProviderId, Option<String>), Failure> {
+    match (&tokens.principal, &tokens.provider) {
+        (Some((provider, subject)), _) => Ok((provider.clone(), Some(subject.clone()))),
+        (None, Some(provider)) => Ok((provider.clone(), tokens.subject.clone())),
+        (None, None) => Err(Failure::usage("whose tokens? Name --provider or --principal")),
+    }
+}
+
+fn what(provider: &ProviderId, subject: Option<&str>, token_id: Option<&str>) -> String {
+    match (subject, token_id) {
         (_, Some(token_id)) => format!("token {token_id} of {provider} is"),
         (Some(subject), None) => format!("the tokens of {subject} of {provider} are"),
         (None, None) => format!("all tokens of {provider} are"),

@@ -9,13 +9,18 @@ use crate::failure::Failure;
 /// The program that runs the dev stack.
 const PROGRAM: &str = "alphaswarm-dev";
 
-/// Replaces this process by `alphaswarm-dev up`, so that Ctrl-C and the exit code are its own.
-pub fn run(args: &[OsString]) -> Result<(), Failure> {
+/// Replaces this process by `alphaswarm-dev up`, so that Ctrl-C and the exit code are its own. `--json` is ours by
+/// grammar and the dev stack's by meaning.
+pub fn run(args: Vec<OsString>, json: bool) -> Result<(), Failure> {
     let own = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("the path of this program is not known: {error}")))?;
     let program = beside(&own)?;
     // Only returns when it failed.
-    let error = std::process::Command::new(&program).arg("up").args(args).exec();
+    let error = std::process::Command::new(&program)
+        .arg("up")
+        .args(json.then_some("--json"))
+        .args(args)
+        .exec();
     Err(Failure::failed(format!("{} cannot be started: {error}", program.display())).next(BUILD))
 }
 

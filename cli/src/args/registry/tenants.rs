@@ -138,7 +138,7 @@ pub struct Move {
     /// Your word that the old cell is dead: it is not asked. If it lives, the tenant may be served by two cells.
     #[arg(long)]
     pub old_cell_is_dead: bool,
-    /// Who signs the change log [default: USER]
+    /// Who signs the change log [default: USER, else the process's user id]
     #[arg(long, value_name = "NAME")]
     pub actor: Option<String>,
 }

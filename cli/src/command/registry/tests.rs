@@ -78,15 +78,25 @@ fn adopting_starts_a_new_epoch() {
 }
 
 #[test]
-fn nobody_writes_without_a_name() {
+fn without_a_user_name_the_process_owner_signs() {
     let world = World::settled("http://127.0.0.1:1");
     let url = world.url();
     let suspend = testing::words("tenants suspend --tenant acme");
     let line: Vec<&str> = suspend.iter().map(String::as_str).collect();
     let ran = run(&line, &[("REGISTRY_URL", &url)], Terminals::default());
-    assert_eq!(ran.code, 64, "{ran:?}");
-    assert!(ran.err.contains("--actor"), "{ran:?}");
-    assert_eq!(world.json("tenants show --tenant acme")["state"], "active");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let last = world.json("registry changes --limit 1");
+    let actor = last[0]["actor"].as_str().unwrap();
+    let uid = actor
+        .strip_prefix("cli:uid-")
+        .unwrap_or_else(|| panic!("{actor}"));
+    assert!(uid.parse::<u32>().is_ok(), "{actor}");
+    // An empty name is no name.
+    assert!(
+        world
+            .fails(64, "tenants activate --tenant acme --actor ''")
+            .contains("--actor")
+    );
 }
 
 #[test]

@@ -135,9 +135,17 @@ fn hosts_and_revocations_come_and_go() {
             .len(),
         1
     );
+    world.ok("revocations add --principal auth0:auth0|a%20b");
+    assert_eq!(
+        world.json("revocations list --provider auth0")[1]["subject"],
+        "auth0|a b"
+    );
+    world.ok("revocations lift --principal auth0:auth0|a%20b");
     world.ok("revocations lift --provider auth0 --all");
     assert_eq!(world.json("revocations list --provider auth0"), json!([]));
     // Forgetting to say whose must not revoke everybody.
     world.fails(2, "revocations add --provider entra");
     world.fails(2, "revocations add --provider entra --all --subject s-1");
+    world.fails(2, "revocations add --provider entra --principal entra:s-1");
+    world.fails(2, "revocations add --principal s-1");
 }
