@@ -239,7 +239,8 @@ impl Identity {
         }
     }
 
-    /// Makes `ring` the provider's keys. Older sets than the current one are ignored. Unknown providers too.
+    /// Makes `ring` the provider's keys. A set from disk never replaces a later one; one from the network always does,
+    /// so that a clock that was set back does not keep a rotation out. Unknown providers are ignored.
     pub fn publish_keys(&self, provider: &ProviderId, ring: KeyRing, source: KeysFrom) -> Published {
         let unchanged = Published {
             changed: false,

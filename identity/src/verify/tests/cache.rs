@@ -113,8 +113,8 @@ fn verdicts_fall_with_their_key_and_survive_beside_it() {
         Some(Rule::UnknownKid)
     );
 
-    // An older document that arrives late changes nothing.
-    let late = identity.publish_keys(&auth0_id, at(NOW, &[signer(1).jwk()]), KeysFrom::Network);
+    // An older set from disk changes nothing.
+    let late = identity.publish_keys(&auth0_id, at(NOW, &[signer(1).jwk()]), KeysFrom::Disk);
     assert!(!late.changed);
     assert_eq!(
         rule(identity.verify(&token, Slot::Bearer, NOW)),
