@@ -243,3 +243,6 @@ impl<'w> Request<'_, 'w> {
         Some(assertion)
     }
 }
+
+#[cfg(test)]
+mod tests;
