@@ -99,6 +99,8 @@ pub(super) fn router(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Sp
             ("POLICY_FILE", file(files::policy(folder))),
             ("AUTH_MODE", "required".to_owned()),
             ("CBA_MODE", "enforce".to_owned()),
+            // `alphaswarm resolve` asks as Envoy's HTTP filter would.
+            ("RESOLVE_FROM", "envoy".to_owned()),
         ]),
         log: log(folder, &name),
         ready: Some((ports.addr(port::ROUTER_HTTP), "/readyz".to_owned())),
