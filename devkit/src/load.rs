@@ -7,7 +7,7 @@
 //! The life of a request: the pacer thread releases it when it is due ([`pace`]); the first free worker takes it, asks
 //! the caller for the request and sends it over its kept-alive connection ([`connection`]); the caller's classifier
 //! names the outcome, and the recorder counts it ([`report`]). Workers share one thread of their own, apart from the
-//! caller's runtime, so that a busy test does not delay the load. [`run`](Load::start) never retries a request that
+//! caller's runtime, so that a busy test does not delay the load. Nothing here retries a request that
 //! may have been sent.
 
 mod pace;

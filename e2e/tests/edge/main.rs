@@ -6,10 +6,18 @@
 mod harness;
 mod wire;
 
+mod refusals;
+mod stand_in;
+mod traffic;
+
 mod dependencies;
 
 mod bad_tokens;
 mod good_tokens;
 mod spoofing;
 
+mod router_faults;
+mod router_nonsense;
+
+mod stacks;
 mod up;
