@@ -238,7 +238,12 @@ impl Stack {
     }
 
     /// `GET path` from any of the stack's addresses with a token in its header, on a connection of its own.
-    pub async fn get_from(&self, addr: SocketAddr, path: &str, token: Option<&Minted>) -> anyhow::Result<Answer> {
+    pub async fn get_from(
+        &self,
+        addr: SocketAddr,
+        path: &str,
+        token: Option<&Minted>,
+    ) -> anyhow::Result<Answer> {
         let mut request = Request::get(path);
         if let Some(token) = token {
             request = request.header(&token.header, header_value(token));
