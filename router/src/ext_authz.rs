@@ -40,8 +40,7 @@ impl Authorization for ExtAuthz {
             .and_then(|r| r.http.as_ref());
         let attributes = http.map(read).unwrap_or_default();
         Ok(Response::new(
-            self.edge
-                .check(&attributes, |outcome| response::check_response(outcome)),
+            self.edge.check(&attributes, response::check_response),
         ))
     }
 }

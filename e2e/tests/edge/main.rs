@@ -3,6 +3,14 @@
 //!
 //! Tests that only ask share one stack; those that break something start their own. Load tests run alone.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken expectation ends its test"
+)]
+
 mod harness;
 mod wire;
 
