@@ -88,7 +88,9 @@ impl Writer {
         }
         self.shared.snapshot.store(Arc::new(next));
         #[cfg(feature = "store")]
-        self.shared.versions.send_replace(found);
+        self.shared
+            .versions
+            .send_if_modified(|version| std::mem::replace(version, found) != found);
         Ok(())
     }
 
@@ -126,7 +128,7 @@ impl Reader {
         self.shared.snapshot.load()
     }
 
-    /// Tells of every new version (only the newest, if several came).
+    /// Tells of every new version (only the newest, if several came); not of the same one laid out anew.
     #[cfg(feature = "store")]
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Version> {
@@ -140,7 +142,8 @@ impl Reader {
     }
 }
 
-#[cfg(all(test, feature = "store"))]
+#[cfg(feature = "store")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::snapshot::Builder;
@@ -179,6 +182,8 @@ mod tests {
         assert_eq!(taken.version().number, 1);
         assert!(versions.has_changed().unwrap());
         assert_eq!(versions.borrow_and_update().number, 2);
+        writer.publish(at(1, 2)).unwrap();
+        assert!(!versions.has_changed().unwrap());
     }
 
     #[test]

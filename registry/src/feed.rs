@@ -131,7 +131,12 @@ impl Follower {
             Next::Reload
         };
         match next {
-            Next::Unchanged => self.succeeded(source, writer),
+            Next::Unchanged => {
+                self.succeeded(source, writer);
+                if self.compaction.is_some() {
+                    self.compact(writer).await;
+                }
+            }
             Next::Changes(position, changes) => {
                 writer_accepts(writer, current.with(position, &changes));
                 if let Some(compaction) = &mut self.compaction {

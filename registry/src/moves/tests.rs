@@ -13,7 +13,10 @@ use crate::version::Version;
 
 /// What the cells of a test would answer: per cell, the fenced epoch and how much is open.
 #[derive(Clone, Default)]
-struct Cells(Arc<Mutex<BTreeMap<String, (Option<u64>, u64)>>>);
+struct Cells(Arc<Mutex<BTreeMap<String, State>>>);
+
+/// The fenced epoch, and how much is open.
+type State = (Option<u64>, u64);
 
 impl Cells {
     fn open(&self, cell: &str, open: u64) {

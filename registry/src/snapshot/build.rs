@@ -574,10 +574,11 @@ fn is_free(slot: [u8; SLOT]) -> bool {
     u32::from_le_bytes([n0, n1, n2, n3]) == 0
 }
 
-/// The table while building: number + 1, doubled when three quarters full.
+/// The table while building, doubled when three quarters full. A slot holds number + 1 in its low half and the low half of
+/// the hash in its high half, so that a walk hardly ever looks at a record of another key.
 #[derive(Default)]
 struct Slots {
-    slots: Vec<u32>,
+    slots: Vec<u64>,
     used: usize,
 }
 
@@ -597,23 +598,47 @@ impl Slots {
         slots_for(self.used + 1) > self.slots.len()
     }
 
-    fn walk(&self, hash: u64) -> impl Iterator<Item = (usize, u32)> {
-        let size = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        let first = first_slot(hash, size) as usize;
-        let order = (first..self.slots.len()).chain(0..first);
-        order.filter_map(|slot| self.slots.get(slot).map(|number| (slot, *number)))
+    fn first(&self, hash: u64) -> usize {
+        first_slot(hash, u32::try_from(self.slots.len()).unwrap_or(u32::MAX)) as usize
     }
 
     fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let taken = self.walk(hash).map_while(|(_, number)| number.checked_sub(1));
-        taken.into_iter().find(|number| is_it(*number))
+        let mut place = self.first(hash);
+        for _ in 0..self.slots.len() {
+            let slot = *self.slots.get(place)?;
+            let number = low(slot).checked_sub(1)?;
+            if slot >> 32 == u64::from(low(hash)) && is_it(number) {
+                return Some(number);
+            }
+            place = if place + 1 == self.slots.len() {
+                0
+            } else {
+                place + 1
+            };
+        }
+        None
     }
 
+    /// The caller has made room.
     fn insert(&mut self, hash: u64, number: u32) {
-        let free = self.walk(hash).find(|(_, number)| *number == 0);
-        if let Some(place) = free.and_then(|(slot, _)| self.slots.get_mut(slot)) {
-            *place = number + 1;
-            self.used += 1;
+        let mut place = self.first(hash);
+        while let Some(slot) = self.slots.get_mut(place) {
+            if *slot == 0 {
+                *slot = u64::from(low(hash)) << 32 | u64::from(number + 1);
+                self.used += 1;
+                return;
+            }
+            place = if place + 1 == self.slots.len() {
+                0
+            } else {
+                place + 1
+            };
         }
     }
+}
+
+/// The low half.
+#[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
+const fn low(number: u64) -> u32 {
+    number as u32
 }

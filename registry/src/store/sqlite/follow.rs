@@ -196,7 +196,7 @@ fn identify(path: &Path, still: bool) -> Result<FileId, StoreError> {
 
 fn take_page(builder: &mut Builder, kind: Kind, page: &[u8]) -> Result<(), ImageError> {
     let mut result = Ok(());
-    let decoded = decode::page(kind, &String::from_utf8_lossy(page), |row| {
+    let decoded = decode::page(kind, &super::rows::text(page), |row| {
         match row {
             Ok(record) if result.is_ok() => result = builder.put(record),
             Ok(_) => {}

@@ -82,8 +82,7 @@ type Found = Result<Versioned<Record>, (Key, String)>;
 fn versioned(kind: Kind, row: &sqlx::sqlite::SqliteRow, first: usize) -> Result<Found, sqlx::Error> {
     let version = version(row.try_get(first)?, row.try_get(first + 1)?);
     let at_ms = row.try_get(first + 2)?;
-    // Text in SQLite may be no UTF-8: what is not becomes U+FFFD, which no id may hold.
-    let json = String::from_utf8_lossy(row.try_get(first + 3)?);
+    let json = rows::text(row.try_get(first + 3)?);
     Ok(decode::row(kind, &json).map(|record| Versioned {
         version,
         at_ms,

@@ -209,6 +209,12 @@ pub(super) async fn put(
     query.execute(connection).await.map(|_| ())
 }
 
+/// JSON as text. Text in SQLite may be no UTF-8: what is not becomes U+FFFD, which no id may hold.
+pub(super) fn text(json: &[u8]) -> std::borrow::Cow<'_, str> {
+    // Checked first, because the lossy reading is several times slower.
+    std::str::from_utf8(json).map_or_else(|_| String::from_utf8_lossy(json), Into::into)
+}
+
 /// SQLite's integers are signed. What does not fit was never written by a program.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
