@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::outcome::DenyReason;
+use crate::denial::DenyReason;
 
 /// The longest path we look at, in bytes. Envoy's own limit for all headers together is 60 KiB.
 const MAX_PATH_BYTES: usize = 32 * 1024;

@@ -2,7 +2,7 @@
 
 use identity::VerifiedClaims;
 
-use crate::outcome::{DenyReason, StepUp};
+use crate::denial::{DenyReason, StepUp};
 use crate::policy::{Class, Rule};
 
 /// Evidence that the caller met every demand of the route's rule. Only [`authorize`] and [`exempt`] make one.

@@ -3,7 +3,7 @@
 use contract::header;
 
 use crate::attributes::{Attributes, Field};
-use crate::outcome::DenyReason;
+use crate::denial::DenyReason;
 
 /// The tokens a request presents, still unverified.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

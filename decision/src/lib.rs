@@ -11,7 +11,9 @@
 //! 6. [`placement`]: the permit's tenant is in one cell, or on its way.
 //! 7. [`outcome`]: an allow names the cell; a denial has one reason for the operator and one code for the client.
 //!
-//! [`decide`](decide::decide) runs the steps in this order on one snapshot.
+//! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it.
+
+pub mod denial;
 
 pub mod attributes;
 
@@ -31,5 +33,6 @@ pub mod decide;
 
 pub use attributes::{Attributes, Field};
 pub use decide::{World, decide};
-pub use outcome::{Decision, DenyReason, Destination, Route};
+pub use denial::{DenyReason, StepUp};
+pub use outcome::{Decision, Destination, Route};
 pub use policy::{AuthMode, CbaMode, Policy};

@@ -4,7 +4,7 @@ use identity::VerifiedClaims;
 use registry::{CellState, Phase, PlacementView, Snapshot, TenantView};
 
 use crate::authorize::Permit;
-use crate::outcome::DenyReason;
+use crate::denial::DenyReason;
 use crate::policy::CbaMode;
 
 /// A tenant's place.

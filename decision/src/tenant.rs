@@ -6,7 +6,7 @@ use contract::ProviderId;
 use identity::VerifiedClaims;
 use registry::{LinkState, Snapshot, TenantState, TenantView};
 
-use crate::outcome::DenyReason;
+use crate::denial::DenyReason;
 
 /// The most tenants one token may speak for. A token has a handful of linkable claims, so this is never reached in
 /// good faith; it keeps the lookup free of allocation.

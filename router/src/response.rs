@@ -4,8 +4,9 @@
 //! are built here from the closed [`Decision`] type and nowhere else.
 
 use contract::{Code, Envelope, header};
+use decision::StepUp;
 use decision::credentials::ProtocolRewrite;
-use decision::outcome::{PLATFORM_PREFIX, StepUp};
+use decision::outcome::PLATFORM_PREFIX;
 use decision::{Decision, DenyReason, Destination, Route};
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
