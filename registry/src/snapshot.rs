@@ -1,6 +1,6 @@
 //! One version of the registry, immutable: what a decision looks things up in.
 //!
-//! A snapshot is a **base** (one byte image, see [`mod@image`]) under a **delta** (persistent maps). A change is put
+//! A snapshot is a **base** (one byte image, laid out in `image.rs`) under a **delta** (persistent maps). A change is put
 //! into a new delta that shares all but the touched paths with the old one, so that it costs what it touches; when the
 //! delta has grown to a share of the base, both are laid out anew. A lookup asks the delta first. Which records are in
 //! which of the two never shows in an answer.
@@ -10,7 +10,9 @@
 //! which no command does, those that name it are found out by the next full load.) Not named are records whose other
 //! one is a row set aside itself: one bad cell row would drown in its tenants.
 
+mod aside;
 mod build;
+mod compact;
 mod hash;
 mod image;
 mod packed;
@@ -302,68 +304,6 @@ impl Snapshot {
         next
     }
 
-    /// The same state with an empty delta. Costs the size of the registry: not for the path of a change.
-    pub fn compacted(&self) -> Result<Self, ImageError> {
-        let mut builder = Builder::default();
-        let base = &self.base;
-        for cell in self.cells() {
-            builder.put(Record::Cell(cell.clone()))?;
-        }
-        for tenant in (0..base.tenant_count()).filter_map(|number| base.tenant(number)) {
-            if self.tenants.contains_key(tenant.id) {
-                continue;
-            }
-            if let Some(state) = tenant.state {
-                builder.put_tenant_facts(tenant.id, state, tenant.requests_per_second)?;
-            }
-            if let Some(placement) = &tenant.placement {
-                builder.put_placement_view(tenant.id, placement)?;
-            }
-        }
-        for (id, entry) in &self.tenants {
-            if let Some(state) = entry.state {
-                builder.put_tenant_facts(id.as_str(), state, entry.requests_per_second)?;
-            }
-            if let Some(placement) = &entry.placement {
-                builder.put_placement_view(id.as_str(), &PlacementView::of(placement))?;
-            }
-        }
-        for link in (0..base.link_count()).filter_map(|number| base.link(number)) {
-            let key = LinkKey::from_packed(link.provider, link.kind, link.form, link.packed);
-            let key = key.ok_or(ImageError::Malformed)?;
-            if !self.links.contains_key(key.as_bytes()) {
-                let tenant = base.tenant_id(link.tenant).ok_or(ImageError::Malformed)?;
-                builder.put_link_key(&key, link.provider, link.kind, link.state, tenant)?;
-            }
-        }
-        for (bytes, entry) in &self.links {
-            if let Some(link) = entry {
-                let (provider, kind, form, id) = packed::split(bytes).ok_or(ImageError::Malformed)?;
-                let key = LinkKey::from_packed(provider, kind, form, id).ok_or(ImageError::Malformed)?;
-                builder.put_link_key(&key, provider, kind, link.state, link.tenant.as_str())?;
-            }
-        }
-        for (host, tenant) in (0..base.host_count()).filter_map(|number| base.host(number)) {
-            if !self.hosts.contains_key(host) {
-                builder.put_host(host, base.tenant_id(tenant).ok_or(ImageError::Malformed)?)?;
-            }
-        }
-        for (host, tenant) in &self.hosts {
-            if let Some(tenant) = tenant {
-                builder.put_host(host, tenant.as_str())?;
-            }
-        }
-        for revocation in self.revoked.list() {
-            builder.put_revocation(revocation);
-        }
-        for (key, aside) in &self.aside {
-            if let Aside::Unreadable(reason) = aside {
-                builder.set_aside(key.clone(), reason.clone());
-            }
-        }
-        builder.finish(self.position)
-    }
-
     fn put(&mut self, record: &Record) {
         match record {
             Record::Cell(cell) => {
@@ -471,105 +411,6 @@ impl Snapshot {
                 .placement
                 .and_then(|view| Some(Arc::new(view.to_placement(base.id)?))),
         }
-    }
-
-    /// Brings the list of records set aside up to date: those that changed, and those that led nowhere until now.
-    fn recheck(&mut self, changes: &[RecordChange]) {
-        let mut touched = false;
-        let mut found = false;
-        // In a batch the last change of a key has the last word.
-        let mut keys = std::collections::BTreeMap::new();
-        for change in changes {
-            found |= match change {
-                RecordChange::Put(record) => matches!(record, Record::Tenant(_) | Record::Cell(_)),
-                RecordChange::SetAside { key, .. } => matches!(key, Key::Tenant(_) | Key::Cell(_)),
-                RecordChange::Remove(_) => false,
-            };
-            match change {
-                RecordChange::Put(record) => keys.insert(record.key(), true),
-                RecordChange::Remove(key) => keys.insert(key.clone(), true),
-                RecordChange::SetAside { key, .. } => keys.insert(key.clone(), false),
-            };
-        }
-        for (key, readable) in keys {
-            if readable {
-                touched |= self.aside.remove(&key).is_some();
-                if self.aside.len() < MOST_DANGLING
-                    && let Some(reason) = self.dangling(&key)
-                {
-                    self.aside.insert(key, Aside::Dangling(reason));
-                    touched = true;
-                }
-            } else {
-                touched = true;
-            }
-        }
-        if found {
-            let dangling = self
-                .aside
-                .iter()
-                .filter(|(_, aside)| matches!(aside, Aside::Dangling(_)));
-            let again: Vec<Key> = dangling.map(|(key, _)| key.clone()).collect();
-            for key in again {
-                if self.dangling(&key).is_none() {
-                    self.aside.remove(&key);
-                    touched = true;
-                }
-            }
-        }
-        if touched {
-            self.list_aside();
-        }
-    }
-
-    /// Why the record of this key leads nowhere, if it does.
-    fn dangling(&self, key: &Key) -> Option<String> {
-        match key {
-            Key::Placement(tenant) => {
-                let placement = self.entry(tenant).placement?;
-                self.missing_tenant(tenant).or_else(|| {
-                    let cells = [Some(&placement.cell), placement.target.as_ref()];
-                    cells
-                        .into_iter()
-                        .flatten()
-                        .find_map(|cell| self.missing_cell(cell.as_str()))
-                })
-            }
-            Key::Link {
-                provider,
-                kind,
-                external_id,
-            } => self.missing_tenant(self.link(provider, kind.parse().ok()?, external_id)?.tenant),
-            Key::Host(host) => self.missing_tenant(self.host(host)?),
-            Key::Cell(_) | Key::Tenant(_) | Key::Revocation { .. } => None,
-        }
-    }
-
-    fn missing_tenant(&self, tenant: &str) -> Option<String> {
-        let missing =
-            self.entry(tenant).state.is_none() && !self.is_unreadable(&Key::Tenant(tenant.to_owned()));
-        missing.then(|| no_tenant(tenant))
-    }
-
-    fn missing_cell(&self, cell: &str) -> Option<String> {
-        let missing = !self.cells.contains_key(cell) && !self.is_unreadable(&Key::Cell(cell.to_owned()));
-        missing.then(|| no_cell(cell))
-    }
-
-    fn is_unreadable(&self, key: &Key) -> bool {
-        matches!(self.aside.get(key), Some(Aside::Unreadable(_)))
-    }
-
-    fn list_aside(&mut self) {
-        let name = |(key, aside): (&Key, &Aside)| {
-            let (Aside::Unreadable(reason) | Aside::Dangling(reason)) = aside;
-            SetAside {
-                record: key.to_string(),
-                reason: reason.clone(),
-            }
-        };
-        self.aside_list = self.aside.iter().map(name).collect();
-        self.counts.set_aside = self.aside_list.len() as u64;
     }
 
     fn count_small(&mut self) {

@@ -1,5 +1,8 @@
 //! Builds a base image from records, in any order: a record may come before the one it names.
 
+mod rows;
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::LinkKind;
@@ -7,12 +10,14 @@ use contract::LinkKind;
 use super::hash::hash;
 use super::image::{
     BYTE_ORDER, CHECKED_FROM, EXTRA, FORMAT, HEADER, HOST, ImageError, LINK, MAGIC, NO_CELL, SECTIONS, SLOT,
-    Small, TENANT, first_slot, tag_of,
+    Small, TENANT,
 };
 use super::packed::{self, Form, LinkKey};
 use crate::key::Key;
 use crate::model::{Cell, Link, LinkState, Phase, Placement, Record, Revocation, Tenant, TenantState};
 use crate::version::Position;
+use rows::{Extra, HostRow, LinkRow, Span, TenantRow};
+use slots::{Slots, slots_for, write_slots};
 
 /// Collects records; [`Builder::finish`] lays them out. Needs about twice the image's size while it works.
 #[derive(Default)]
@@ -31,49 +36,6 @@ pub struct Builder {
     /// The source numbered last, because links come sorted by source.
     last_source: Option<(String, LinkKind, u16)>,
     small: Small,
-}
-
-#[derive(Clone, Copy)]
-struct TenantRow {
-    id: Span,
-    /// 0 while only referred to.
-    state: u8,
-    /// 0 without a placement.
-    phase: u8,
-    extra: bool,
-    cell: u16,
-    epoch: u32,
-    rate: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Extra {
-    target: u16,
-    previous: u16,
-    flipped_at: i64,
-    epoch: u64,
-}
-
-#[derive(Clone, Copy)]
-struct LinkRow {
-    id: Span,
-    form: u8,
-    state: u8,
-    source: u16,
-    tenant: u32,
-}
-
-#[derive(Clone, Copy)]
-struct HostRow {
-    name: Span,
-    tenant: u32,
-}
-
-/// A piece of the arena.
-#[derive(Clone, Copy)]
-struct Span {
-    offset: u32,
-    length: u8,
 }
 
 impl Builder {
@@ -436,74 +398,6 @@ impl Builder {
     }
 }
 
-impl TenantRow {
-    fn encode(&self) -> [u8; TENANT] {
-        let bits = self.state | self.phase << 2 | u8::from(self.extra) << 5;
-        let [o0, o1, o2, o3] = self.id.offset.to_le_bytes();
-        let [c0, c1] = self.cell.to_le_bytes();
-        let [e0, e1, e2, e3] = self.epoch.to_le_bytes();
-        let [r0, r1, r2, r3] = self.rate.to_le_bytes();
-        [
-            o0,
-            o1,
-            o2,
-            o3,
-            self.id.length,
-            bits,
-            c0,
-            c1,
-            e0,
-            e1,
-            e2,
-            e3,
-            r0,
-            r1,
-            r2,
-            r3,
-        ]
-    }
-}
-
-impl Extra {
-    fn encode(&self, tenant: u32) -> impl Iterator<Item = u8> {
-        let numbers = tenant.to_le_bytes().into_iter().chain(self.target.to_le_bytes());
-        let numbers = numbers
-            .chain(self.previous.to_le_bytes())
-            .chain(self.flipped_at.to_le_bytes());
-        numbers.chain(self.epoch.to_le_bytes()).chain([0; 8])
-    }
-}
-
-impl LinkRow {
-    fn encode(&self) -> [u8; LINK] {
-        let [o0, o1, o2, o3] = self.id.offset.to_le_bytes();
-        let [s0, s1] = self.source.to_le_bytes();
-        let [t0, t1, t2, t3] = self.tenant.to_le_bytes();
-        [
-            o0,
-            o1,
-            o2,
-            o3,
-            self.id.length,
-            self.state | self.form << 2,
-            s0,
-            s1,
-            t0,
-            t1,
-            t2,
-            t3,
-        ]
-    }
-}
-
-impl HostRow {
-    fn encode(&self) -> [u8; HOST] {
-        let [o0, o1, o2, o3] = self.name.offset.to_le_bytes();
-        let [t0, t1, t2, t3] = self.tenant.to_le_bytes();
-        [o0, o1, o2, o3, self.name.length, 0, 0, 0, t0, t1, t2, t3]
-    }
-}
-
 fn bytes_at(arena: &[u8], span: Span) -> &[u8] {
     let start = span.offset as usize;
     arena
@@ -541,104 +435,4 @@ fn short_number(length: usize) -> Result<u16, ImageError> {
         .ok()
         .filter(|number| *number != NO_CELL)
         .ok_or(ImageError::TooLarge)
-}
-
-/// Three quarters full: 1.8 probes on average for a key that is there, at 6.7 bytes an entry.
-const fn slots_for(entries: usize) -> usize {
-    if entries == 0 {
-        0
-    } else {
-        entries + entries.div_ceil(3)
-    }
-}
-
-fn write_slots(image: &mut Vec<u8>, entries: usize, hashes: impl Iterator<Item = u64>) {
-    let size = slots_for(entries);
-    let start = image.len();
-    image.resize(start + size * SLOT, 0);
-    let table = image.get_mut(start..).unwrap_or_default();
-    let (table, _) = table.as_chunks_mut::<SLOT>();
-    let Ok(size) = u32::try_from(size) else { return };
-    for (number, hash) in (1u32..).zip(hashes) {
-        let [n0, n1, n2, n3] = number.to_le_bytes();
-        let first = first_slot(hash, size) as usize;
-        let (before, from) = table.split_at_mut(first);
-        if let Some(free) = from.iter_mut().chain(before).find(|slot| is_free(**slot)) {
-            *free = [tag_of(hash), n0, n1, n2, n3];
-        }
-    }
-}
-
-fn is_free(slot: [u8; SLOT]) -> bool {
-    let [_, n0, n1, n2, n3] = slot;
-    u32::from_le_bytes([n0, n1, n2, n3]) == 0
-}
-
-/// The table while building, doubled when three quarters full. A slot holds number + 1 in its low half and the low half of
-/// the hash in its high half, so that a walk hardly ever looks at a record of another key.
-#[derive(Default)]
-struct Slots {
-    slots: Vec<u64>,
-    used: usize,
-}
-
-impl Slots {
-    fn with_entries(hashes: impl Iterator<Item = u64>, capacity: usize) -> Self {
-        let mut grown = Self {
-            slots: vec![0; slots_for(capacity.max(64))],
-            used: 0,
-        };
-        for (number, hash) in (0u32..).zip(hashes) {
-            grown.insert(hash, number);
-        }
-        grown
-    }
-
-    fn is_full(&self) -> bool {
-        slots_for(self.used + 1) > self.slots.len()
-    }
-
-    fn first(&self, hash: u64) -> usize {
-        first_slot(hash, u32::try_from(self.slots.len()).unwrap_or(u32::MAX)) as usize
-    }
-
-    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let mut place = self.first(hash);
-        for _ in 0..self.slots.len() {
-            let slot = *self.slots.get(place)?;
-            let number = low(slot).checked_sub(1)?;
-            if slot >> 32 == u64::from(low(hash)) && is_it(number) {
-                return Some(number);
-            }
-            place = if place + 1 == self.slots.len() {
-                0
-            } else {
-                place + 1
-            };
-        }
-        None
-    }
-
-    /// The caller has made room.
-    fn insert(&mut self, hash: u64, number: u32) {
-        let mut place = self.first(hash);
-        while let Some(slot) = self.slots.get_mut(place) {
-            if *slot == 0 {
-                *slot = u64::from(low(hash)) << 32 | u64::from(number + 1);
-                self.used += 1;
-                return;
-            }
-            place = if place + 1 == self.slots.len() {
-                0
-            } else {
-                place + 1
-            };
-        }
-    }
-}
-
-/// The low half.
-#[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
-const fn low(number: u64) -> u32 {
-    number as u32
 }
