@@ -1,3 +1,19 @@
-//! What the benchmarks share. The method is in `benches/README.md`.
+//! What `make bench` runs. The method, and how far its figures can be trusted, is in `benches/README.md`.
+//!
+//! 1. [`world`] is everything that `decide` reads, in memory: the criterion benches run on it.
+//! 2. [`estimates`] reads what criterion measured.
+//! 3. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
+//! 4. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
+//! 5. [`report`] keeps all figures in one file, with their targets.
 
 pub mod world;
+
+pub mod estimates;
+
+pub mod variants;
+
+pub mod rounds;
+
+pub mod direct;
+
+pub mod report;

@@ -1,13 +1,18 @@
 //! A world for `decide` without any process around it: real keys, real tokens, a registry of any size in memory.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a part that refuses what is built here is a bug of the benchmark"
+)]
+
 use std::sync::Arc;
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
+use contract::assertion::AssertionClaims;
 use contract::{CellId, LinkKind, ProviderId, TenantId};
 use decision::{Attributes, AuthMode, CbaMode, Field, Policy, World};
 use identity::{CacheOptions, Identity, IdentityConfig, KeyRing, KeysFrom, Minter, Operators};
@@ -35,9 +40,12 @@ pub struct Fixture {
     pub identity: Arc<Identity>,
     /// The same provider and keys, with a cache that forgets at once.
     pub uncached: Arc<Identity>,
-    snapshot: Snapshot,
-    policy: Policy,
+    /// The registry.
+    pub snapshot: Snapshot,
+    /// No rules: every path needs a good token.
+    pub policy: Policy,
     minter: Minter,
+    tenants: usize,
     key: KeyPair,
     kid: String,
 }
@@ -49,7 +57,8 @@ impl Fixture {
     /// When a part refuses what is built here, which is a bug of the benchmark.
     #[must_use]
     pub fn new(tenants: usize) -> Self {
-        let now = 1_800_000_000;
+        // The router's own code asks the clock, so everything is valid by the real one.
+        let now = jiff::Timestamp::now().as_second();
         let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let kid = "bench-key-1".to_owned();
         let jwks = jwks(&key, &kid);
@@ -75,6 +84,7 @@ impl Fixture {
             snapshot: registry_of(tenants),
             policy: Policy::default(),
             minter: Minter::generate("bench-router").unwrap(),
+            tenants,
             key,
             kid,
         }
@@ -90,6 +100,42 @@ impl Fixture {
             minter: &self.minter,
             auth_mode: AuthMode::Required,
             cba_mode: CbaMode::Enforce,
+        }
+    }
+
+    /// `authorization` values of `count` distinct tokens, one a tenant as far as there are enough.
+    #[must_use]
+    pub fn bearers(&self, count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("Bearer {}", self.token(n))).collect()
+    }
+
+    /// The key, the signed bytes and the signature of `token`, for what a bare signature check costs.
+    ///
+    /// # Panics
+    /// When `token` is none of ours.
+    #[must_use]
+    pub fn raw(&self, token: &str) -> (ParsedPublicKey, Vec<u8>, Vec<u8>) {
+        let der = self.key.public_key().as_ref();
+        let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        (key, signed.as_bytes().to_vec(), B64.decode(signature).unwrap())
+    }
+
+    /// What an assertion says.
+    ///
+    /// # Panics
+    /// Never: the names are good.
+    #[must_use]
+    pub fn assertion_claims(&self) -> AssertionClaims {
+        AssertionClaims {
+            iss: self.minter.router_id().to_owned(),
+            aud: CellId::parse("cell-bench-00").unwrap(),
+            sub: None,
+            tenant: Some(TenantId::parse("tenant-00000000").unwrap()),
+            scopes: Some("read:backtests read:strategies run:backtests write:strategies".to_owned()),
+            epoch: 1,
+            iat: self.now,
+            exp: self.now + 60,
         }
     }
 
@@ -116,12 +162,12 @@ impl Fixture {
         let header = serde_json::json!({"alg": "RS256", "typ": "JWT", "kid": self.kid});
         let claims = serde_json::json!({
             "iss": "https://bench.eu.auth0.com/",
-            "sub": format!("auth0|{n:024}"),
+            "sub": format!("auth0|{n:024x}"),
             "aud": ["https://api.example.com", "https://bench.eu.auth0.com/userinfo"],
             "iat": self.now - 60,
             "exp": self.now + 3600,
             "scope": "openid profile email offline_access",
-            "org_id": org(n),
+            "org_id": org(n % self.tenants),
             "azp": "6bQvCq1fJ0s8mT2yWzX4kLh9",
             "permissions": ["read:strategies", "write:strategies", "read:backtests", "run:backtests"],
         });
@@ -133,7 +179,7 @@ impl Fixture {
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
             .sign(
-                &RSA_PKCS1_SHA256_SIGNING,
+                &RSA_PKCS1_SHA256,
                 &SystemRandom::new(),
                 token.as_bytes(),
                 &mut signature,
@@ -144,8 +190,6 @@ impl Fixture {
         token
     }
 }
-
-use aws_lc_rs::signature::RSA_PKCS1_SHA256 as RSA_PKCS1_SHA256_SIGNING;
 
 fn org(n: usize) -> String {
     format!("org_{n:016}")

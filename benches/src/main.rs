@@ -1,0 +1,103 @@
+//! `alphaswarm-bench`: measures the router on real Envoy, beside no filter and a no-op server, and writes the report.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use benches::direct::{self, Asking};
+use benches::estimates;
+use benches::report::{Figure, Report};
+use benches::rounds::{self, Loading};
+use benches::variants::Rig;
+use clap::Parser;
+use devkit::place;
+use devkit::progress::Progress;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures the router end to end, takes criterion's estimates, prints tables and merges all figures into the report.
+#[derive(Parser)]
+struct Args {
+    /// Requests a second, at a fixed rate whatever the answers do.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Rounds that count; in each, every variant is loaded once.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of load on each variant in each round.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Only the servers, without Envoy in front.
+    #[arg(long)]
+    only_direct: bool,
+    /// Where the report is [default: target/bench/report.json].
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let repository = place::repository()?;
+    let target = repository.join("target");
+    let path = args
+        .report
+        .clone()
+        .unwrap_or_else(|| target.join("bench").join("report.json"));
+    let mut report = Report::read(&path)?;
+    report.merge(estimates::read(&target.join("criterion"))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (figures, tables) = runtime.block_on(measure(&args))?;
+    report.merge(figures);
+    report.commit = commit(&repository);
+    report.date = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    report.write(&path)?;
+    println!("{tables}{}", report.table());
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+async fn measure(args: &Args) -> anyhow::Result<(Vec<Figure>, String)> {
+    let progress = Progress::stderr();
+    let rig = Rig::start(&progress).await?;
+    progress.say(&format!("the token has {} bytes", rig.token.token.len()));
+    let mut figures = Vec::new();
+    let mut tables = String::new();
+    if !args.only_direct {
+        let loading = Loading {
+            rate: args.rate,
+            duration: Duration::from_secs(args.seconds),
+            rounds: usize::try_from(args.rounds)?,
+        };
+        let (found, table) = rounds::run(&rig, loading, &progress).await?;
+        figures.extend(found);
+        tables.push_str(&format!("{table}\n"));
+    }
+    let asking = Asking {
+        duration: Duration::from_secs(args.seconds.min(3)),
+        rounds: usize::try_from(args.rounds)?,
+    };
+    let (found, table) = direct::run(&rig, asking, &progress).await?;
+    figures.extend(found);
+    tables.push_str(&format!("{table}\n"));
+    rig.stop().await;
+    Ok((figures, tables))
+}
+
+/// The commit that is measured. Without git the report says so.
+fn commit(repository: &Path) -> String {
+    let git = |args: &[&str]| -> anyhow::Result<String> {
+        let output = std::process::Command::new("git")
+            .current_dir(repository)
+            .args(args)
+            .output()
+            .context("git")?;
+        anyhow::ensure!(output.status.success(), "git {args:?}");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    };
+    match (git(&["rev-parse", "HEAD"]), git(&["status", "--porcelain"])) {
+        (Ok(commit), Ok(changes)) if changes.is_empty() => commit,
+        (Ok(commit), _) => format!("{commit}-dirty"),
+        (Err(_), _) => "unknown".to_owned(),
+    }
+}
