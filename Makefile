@@ -16,20 +16,23 @@ build: ## every program, into target/release
 up: build ## the whole stack in the foreground; Ctrl-C stops it
 	@exec target/release/alphaswarm up $(ARGS)
 
-test: tools lint build unit e2e ## what CI runs
+test: tools lint build ## what CI runs: formatting, clippy, every test on real parts
+	$(CARGO) test $(PROFILE) --workspace
 	@echo "skipped suites: none"
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
 
-unit: ## unit and property tests of every crate
-	$(CARGO) test $(PROFILE) --workspace --exclude e2e
+# `--workspace` stands in every recipe, also where one crate would do: cargo unifies features over what is selected, and
+# another selection would build half of the dependencies a second time.
+unit: ## unit and property tests only
+	$(CARGO) test $(PROFILE) --workspace --lib
 
-e2e: tools build ## end-to-end tests on real Envoy and nginx
-	$(CARGO) test $(PROFILE) -p e2e
+e2e: tools build ## end-to-end tests only: real Envoy, nginx, our programs
+	$(CARGO) test $(PROFILE) --workspace --test edge
 
-tools: ## what the end-to-end tests need beside Rust: Envoy, nginx
+tools: ## what the end-to-end tests need beside Rust
 	@bash e2e/tools.sh
 
 test-long: build tools ## the tests that take longer than CI allows
