@@ -169,6 +169,9 @@ impl Fixture {
             "scope": "openid profile email offline_access",
             "org_id": org(n % self.tenants),
             "azp": "6bQvCq1fJ0s8mT2yWzX4kLh9",
+            "gty": "authorization_code",
+            "sid": "3f0c8a528f0e4c519a550123456789ab",
+            "https://example.com/roles": ["analyst", "backtest-operator"],
             "permissions": ["read:strategies", "write:strategies", "read:backtests", "run:backtests"],
         });
         let mut token = format!(
