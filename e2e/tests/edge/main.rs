@@ -24,8 +24,13 @@ mod bad_tokens;
 mod good_tokens;
 mod spoofing;
 
+mod cold_start;
+mod drain;
+mod hot_swap;
+mod many_changes;
 mod router_faults;
 mod router_nonsense;
+mod two_routers;
 
 mod stacks;
 mod up;
