@@ -9,7 +9,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
 const CHECK_BUCKETS: [f64; 12] = [
@@ -220,35 +223,35 @@ impl Default for Metrics {
     }
 }
 
+/// Our own crates: their logs are written here, and hold no credential at any level.
+const OWN_TARGETS: [&str; 6] = [
+    "contract",
+    "decision",
+    "identity",
+    "registry",
+    "router",
+    "tenant_router",
+];
+
 /// Starts logging to standard error: JSON lines, or text on a terminal. The filter was checked with the configuration.
 ///
-/// `h2`, `hyper`, `rustls` and `tonic` log headers and frames at debug and trace level, credentials included, so they
-/// are kept at `info` whatever the filter says.
+/// Libraries (`h2`, `hyper`, `tonic`, …) log headers and frames at debug and trace level, credentials included, so all
+/// that is not ours is kept at `info`, whatever the filter says: `h2::proto=trace` gives nothing.
 pub fn start_logging(filter: &str, json: bool) {
-    let mut filter = EnvFilter::new(filter);
-    for noisy in [
-        "h2",
-        "hyper",
-        "hyper_util",
-        "rustls",
-        "tonic",
-        "tower",
-        "axum",
-        "sqlx",
-    ] {
-        if let Ok(directive) = format!("{noisy}=info").parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second call (tests start several apps in one process) keeps the first subscriber.
-    let _ = if json {
-        builder.json().flatten_event(true).try_init()
+    let cap = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets(OWN_TARGETS.map(|target| (target, LevelFilter::TRACE)));
+    let filter = EnvFilter::new(filter).and(cap);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if json {
+        lines.json().flatten_event(true).boxed()
     } else {
-        builder.with_ansi(false).try_init()
+        lines.with_ansi(false).boxed()
     };
+    // A second call (tests start several apps in one process) keeps the first subscriber.
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init();
 }
 
 #[cfg(test)]
