@@ -92,15 +92,16 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let http = listen("http", config.http, None, false, &metrics).await?;
     let control = listen("control", config.control, tls.clone(), false, &metrics).await?;
 
-    let state_dir = config.state_dir.as_deref();
-    if let Some(dir) = state_dir {
-        create_private_dir(dir).with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
-    }
+    // Before anything of ours is written.
     let store = Arc::new(
         SqliteStore::open(&config.registry_url, Open::Read)
             .await
             .context("REGISTRY_URL")?,
     );
+    let state_dir = config.state_dir.as_deref();
+    if let Some(dir) = state_dir {
+        create_private_dir(dir).with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
+    }
     let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
     let policy = match &config.policy_file {
         Some(path) => policy_file::read(path, 1)
