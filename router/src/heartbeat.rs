@@ -63,12 +63,22 @@ impl Fleet {
 /// The router's signing key: kept in the state directory (0600) where there is one, so that a restart needs no new
 /// key in every cell.
 pub fn signing_key(router_id: &str, state_dir: Option<&Path>) -> anyhow::Result<Minter> {
+    use std::os::unix::fs::PermissionsExt as _;
     let Some(dir) = state_dir else {
         return Minter::generate(router_id).context("cannot make a signing key");
     };
     let path = dir.join("assertion-key.p8");
     let pkcs8 = match std::fs::read(&path) {
-        Ok(pkcs8) => Secret::new(pkcs8),
+        Ok(pkcs8) => {
+            let mode = std::fs::metadata(&path)?.permissions().mode();
+            anyhow::ensure!(
+                mode & 0o077 == 0,
+                "{}: others may use it (mode {:o}); if nobody has, chmod 600, else delete it to have a new one made",
+                path.display(),
+                mode & 0o777
+            );
+            Secret::new(pkcs8)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create_key(&path).with_context(|| format!("cannot write {}", path.display()))?
         }
