@@ -5,6 +5,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -231,17 +232,26 @@ impl Config {
     }
 }
 
-/// The effective settings as `NAME=value` lines. None of them is a secret: secrets are files.
+/// The effective settings as `NAME=value` lines. Secrets are files; what a URL may hold besides is left out.
 #[must_use]
 pub fn print(env: &impl Lookup) -> String {
     VARIABLES
         .iter()
         .map(|v| {
-            format!(
-                "{}={}\n",
-                v.name,
-                env.get(v.name).unwrap_or_else(|| v.default.to_owned())
-            )
+            let value = env.get(v.name).unwrap_or_else(|| v.default.to_owned());
+            format!("{}={}\n", v.name, without_user(&value))
         })
         .collect()
+}
+
+/// `scheme://user:password@host` without what stands before the `@`.
+fn without_user(value: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return Cow::Borrowed(value);
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@').and_then(|at| rest.get(at + 1..)) {
+        Some(rest) => Cow::Owned(format!("{scheme}://…@{rest}")),
+        None => Cow::Borrowed(value),
+    }
 }

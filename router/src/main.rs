@@ -1,6 +1,7 @@
 //! The `tenant-router` program. Everything is in the library; this file chooses what to run and the exit code.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -43,18 +44,32 @@ fn environment_help() -> String {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let env: HashMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    let env: HashMap<String, OsString> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .collect();
+    // Read as what it resembles, so that it is not called missing as well.
+    let mut errors: Vec<String> = VARIABLES
+        .iter()
+        .filter(|v| env.get(v.name).is_some_and(|value| value.to_str().is_none()))
+        .map(|v| format!("{}: not valid UTF-8", v.name))
+        .collect();
+    let env: HashMap<String, String> = env
+        .into_iter()
+        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
         .collect();
     let lookup = |name: &str| env.get(name).cloned();
     if args.print_config {
         print!("{}", config::print(&lookup));
         return ExitCode::SUCCESS;
     }
-    let config = match Config::from_env(&lookup) {
-        Ok(config) => config,
-        Err(errors) => {
-            for error in &errors.0 {
+    let config = Config::from_env(&lookup);
+    if let Err(found) = &config {
+        errors.extend_from_slice(&found.0);
+    }
+    let config = match config {
+        Ok(config) if errors.is_empty() => config,
+        _ => {
+            for error in &errors {
                 eprintln!("tenant-router: {error}");
             }
             return ExitCode::from(EXIT_CONFIG);

@@ -104,6 +104,15 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             identity::Operators::default()
         }
     };
+    if let Some(identity) = &identity {
+        for provider in operators.providers() {
+            if !identity.providers.iter().any(|known| known.id() == provider) {
+                p.errors.push(format!(
+                    "ALPHASWARM_OPERATORS: IDENTITY_CONFIG has no provider {provider}, so nobody of it can be an operator"
+                ));
+            }
+        }
+    }
     let policy_file = p.get("POLICY_FILE").map(PathBuf::from);
     if let Some(path) = &policy_file
         && let Err(error) = crate::policy_file::read(path, 0)
@@ -299,7 +308,7 @@ impl<L: Lookup> Parser<'_, L> {
                     errors
                         .to_string()
                         .lines()
-                        .map(|line| format!("IDENTITY_CONFIG: {line}")),
+                        .map(|line| format!("IDENTITY_CONFIG: {path}: {line}")),
                 );
                 None
             }

@@ -108,6 +108,14 @@ fn relaxed_modes_need_dev_and_loopback() {
 }
 
 #[test]
+fn an_operator_of_an_unknown_provider_is_a_contradiction() {
+    refuses(
+        &[("ALPHASWARM_OPERATORS", "entra/t@a,auth0/org_1@b")],
+        &["ALPHASWARM_OPERATORS: IDENTITY_CONFIG has no provider entra"],
+    );
+}
+
+#[test]
 fn required_without_a_provider_refuses_to_start() {
     refuses(&[("IDENTITY_CONFIG", "")], &["IDENTITY_CONFIG: missing"]);
 }
@@ -131,6 +139,18 @@ fn plain_grpc_off_loopback_must_be_meant() {
 fn a_password_in_a_url_is_not_echoed() {
     let errors = parse(&[("REGISTRY_URL", "mysql://user:hunter2@db/x")]).unwrap_err();
     assert!(!errors.join("").contains("hunter2"), "{errors:?}");
+    for (value, shown) in [
+        ("mysql://user:hunter2@db/x?y=a@b", "mysql://…@db/x?y=a@b"),
+        ("mysql://user:hunt@er2@db", "mysql://…@db"),
+        ("mysql://db/x@y", "mysql://db/x@y"),
+        ("sqlite:/a@b", "sqlite:/a@b"),
+    ] {
+        let printed = print(&|name: &str| (name == "REGISTRY_URL").then(|| value.to_owned()));
+        assert!(
+            printed.starts_with(&format!("REGISTRY_URL={shown}\n")),
+            "{printed}"
+        );
+    }
 }
 
 #[test]
