@@ -41,7 +41,11 @@ fn migrator() -> Migrator {
 
 /// The path in `sqlite:<path>` or `sqlite://<path>`.
 pub(super) fn path_of(url: &str) -> Result<PathBuf, StoreError> {
-    let bad = || StoreError::BadUrl(url.to_owned());
+    // Another kind of URL may hold a password: only its scheme is shown.
+    let bad = || match url.split_once("://") {
+        Some((scheme, _)) if scheme != "sqlite" => StoreError::BadUrl(format!("{scheme}://…")),
+        _ => StoreError::BadUrl(url.to_owned()),
+    };
     let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
     let path = path.strip_prefix("//").unwrap_or(path);
     // SQLite would take a name that begins with a colon, or one with a query, for something else than a file.
