@@ -176,8 +176,10 @@ impl Builder {
         if parts.iter().any(|part| matches!(part, Part::Router(_))) {
             place::program(place::ROUTER)?;
         }
-        // Before anything is written: a second stack must change nothing of the first.
+        // Before anything is written: a second stack must change nothing of the first, and an Envoy that cannot be used
+        // leaves nothing behind.
         let blocks = self.blocks(&parts)?;
+        let envoy = self.envoy(&parts).await?;
         let folder = match &self.state_dir {
             Some(path) => Folder::Kept(std::path::absolute(path)?),
             None => Folder::Temporary(tempfile::Builder::new().prefix("alphaswarm-").tempdir()?),
@@ -199,7 +201,6 @@ impl Builder {
             self.identity.as_deref(),
             self.policy.as_deref(),
         )?;
-        let envoy = self.envoy(&parts).await?;
         for part in &parts {
             let mut spec = self.spec(&stack, *part, envoy.as_ref())?;
             for (_, name, value) in self.env.iter().filter(|(of, ..)| of == part) {
