@@ -118,45 +118,102 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Refuses a path whose meaning depends on who reads it: dot segments, empty segments, encoded slashes or dots,
-    /// backslashes, control characters. Envoy normalises or rejects these before we are asked; other proxies may not,
-    /// and a route class must never be chosen on a path that the cell reads differently.
-    pub fn check_path(&self) -> Result<(), DenyReason> {
+    /// Refuses a method that no HTTP/1 server would accept. Envoy forwards any token over HTTP/2, and a framework that
+    /// upper-cases `post` would run what no rule for `POST` has seen. `TRACE` would send credentials back.
+    pub fn check_method(&self) -> Result<(), DenyReason> {
+        let legal = |b: u8| b.is_ascii_uppercase() || b == b'-';
+        let known = (1..=32).contains(&self.method.len()) && self.method.bytes().all(legal);
+        if known && self.method != "TRACE" {
+            Ok(())
+        } else {
+            Err(DenyReason::Malformed("method"))
+        }
+    }
+
+    /// Judges whether everybody reads the path as we do, because a route class must never be chosen on a path that the
+    /// cell reads differently.
+    ///
+    /// Refused outright: dot segments, empty segments, encoded slashes, backslashes, control characters. Envoy
+    /// normalises or rejects these before we are asked; other proxies may not.
+    pub fn read_path(&self) -> Result<Reading, DenyReason> {
         let path = self.path_only();
         if path.is_empty() || path == "*" {
-            return Ok(()); // CONNECT and OPTIONS *: no class can match them
+            return Ok(Reading::Plain); // CONNECT and OPTIONS *: no class can match them
         }
         if path.len() > MAX_PATH_BYTES || !path.starts_with('/') {
             return Err(DenyReason::Malformed("path"));
         }
-        let bytes = path.as_bytes();
-        if bytes.iter().any(|b| *b <= b' ' || *b == b'\\' || *b == 0x7f) {
+        if path.bytes().any(|b| b <= b' ' || b == b'\\' || b == 0x7f) {
             return Err(DenyReason::Malformed("path: character"));
         }
-        if bytes.contains(&b'%') && has_encoded_separator(bytes) {
-            return Err(DenyReason::Malformed("path: encoded separator"));
-        }
+        let mut reading = if path.contains('%') {
+            read_escapes(path.as_bytes())?
+        } else {
+            Reading::Plain
+        };
         // The first segment is empty by the leading slash, the last may be by a trailing one.
         let mut segments = path.split('/').skip(1).peekable();
         while let Some(segment) = segments.next() {
             let is_last = segments.peek().is_none();
-            if segment == "." || segment == ".." || (segment.is_empty() && !is_last) {
+            // Servlet containers cut parameters off a segment, and then see the dots.
+            let name = segment.split(';').next().unwrap_or_default();
+            if matches!(name, "." | "..") || (segment.is_empty() && !is_last) {
                 return Err(DenyReason::Malformed("path: not normalised"));
             }
+            if name.len() != segment.len() {
+                reading = Reading::Doubtful;
+            }
         }
-        Ok(())
+        Ok(reading)
     }
 }
 
-/// `%2f`, `%5c`, `%2e` and `%00` in either case.
-fn has_encoded_separator(path: &[u8]) -> bool {
-    path.windows(3).any(|w| {
-        let [b'%', high, low] = w else { return false };
-        matches!(
-            (high, low.to_ascii_lowercase()),
-            (b'2', b'f' | b'e') | (b'5', b'c') | (b'0', b'0')
-        )
-    })
+/// Whether a path can be read in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// One way only.
+    Plain,
+    /// A server that decodes twice, cuts path parameters or trims spaces reads another path: such a request is held to
+    /// the strictest rule of the policy, and to no exemption.
+    Doubtful,
+}
+
+/// Judges percent-escapes. Encoded separators, dots and control characters are refused.
+fn read_escapes(path: &[u8]) -> Result<Reading, DenyReason> {
+    let mut reading = Reading::Plain;
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((byte, after)) = rest.split_first() {
+        if *byte != b'%' {
+            decoded.push(*byte);
+            rest = after;
+            continue;
+        }
+        let digits = after
+            .first_chunk::<2>()
+            .and_then(|pair| std::str::from_utf8(pair).ok());
+        let value = digits
+            .filter(|d| !d.starts_with('+'))
+            .and_then(|d| u8::from_str_radix(d, 16).ok());
+        let value = value.ok_or(DenyReason::Malformed("path: escape"))?;
+        rest = after.get(2..).unwrap_or_default();
+        match value {
+            b'/' | b'\\' | b'.' | 0..=0x1f | 0x7f => {
+                return Err(DenyReason::Malformed("path: encoded separator"));
+            }
+            // Nobody encodes a letter but to hide it; `%25` hides whatever follows from one decoding.
+            b'%' | b';' | b'?' | b'#' | b'-' | b'_' | b'~' => reading = Reading::Doubtful,
+            _ if value.is_ascii_alphanumeric() => reading = Reading::Doubtful,
+            b' ' if matches!(rest.first(), None | Some(b'/')) => reading = Reading::Doubtful,
+            _ => {}
+        }
+        decoded.push(value);
+    }
+    // Overlong forms of a slash or a dot are no UTF-8.
+    if std::str::from_utf8(&decoded).is_err() {
+        reading = Reading::Doubtful;
+    }
+    Ok(reading)
 }
 
 #[cfg(test)]
@@ -196,15 +253,16 @@ mod tests {
 
     #[test]
     fn paths() {
-        let check = |path| {
+        use Reading::{Doubtful, Plain};
+        let read = |path| {
             Attributes {
                 path,
                 ..Attributes::default()
             }
-            .check_path()
-            .is_ok()
+            .read_path()
+            .ok()
         };
-        for good in [
+        for plain in [
             "",
             "*",
             "/",
@@ -214,11 +272,29 @@ mod tests {
             "/a%20b",
             "/..a",
             "/a.",
-            "/%25",
+            "/%c3%a4",
+            "/a:b@c",
         ] {
-            assert!(check(good), "{good}");
+            assert_eq!(read(plain), Some(Plain), "{plain}");
         }
-        for bad in [
+        for doubtful in [
+            "/%61dmin",
+            "/adm%69n",
+            "/a%25b",
+            "/public/%252e%252e/x",
+            "/a;x=1",
+            "/a;/b",
+            "/a%3bx",
+            "/a%3fx",
+            "/a%23",
+            "/a%20",
+            "/a%20/b",
+            "/a%ff",
+            "/..%c0%af",
+        ] {
+            assert_eq!(read(doubtful), Some(Doubtful), "{doubtful}");
+        }
+        for refused in [
             "//",
             "//a",
             "/a//b",
@@ -232,8 +308,33 @@ mod tests {
             "/a\nb",
             "a/b",
             "/a%00",
+            "/a%09",
+            "/public/..;/admin",
+            "/a/.;x/b",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%+1",
         ] {
-            assert!(!check(bad), "{bad}");
+            assert_eq!(read(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn methods() {
+        let known = |method| {
+            Attributes {
+                method,
+                ..Attributes::default()
+            }
+            .check_method()
+            .is_ok()
+        };
+        for good in ["GET", "POST", "OPTIONS", "CONNECT", "M-SEARCH"] {
+            assert!(known(good), "{good}");
+        }
+        for bad in ["", "get", "Post", "GET ", "TRACE", "G\u{c9}T", &"A".repeat(33)] {
+            assert!(!known(bad), "{bad}");
         }
     }
 
@@ -241,7 +342,7 @@ mod tests {
         #[test]
         fn any_host_and_path_is_answered(raw in ".{0,300}", path in ".{0,300}") {
             let attributes = Attributes { host: &raw, path: &path, ..Attributes::default() };
-            let _ = attributes.check_path();
+            let _ = attributes.read_path();
             if let Ok(canonical) = attributes.canonical_host() {
                 prop_assert!(!canonical.bytes().any(|b| b.is_ascii_uppercase() || b == b',' || b == b' '));
             }

@@ -9,6 +9,9 @@ use crate::policy::{Class, Rule};
 #[derive(Debug)]
 pub struct Permit(());
 
+/// A sign-in that lies further ahead is a provider's mistake, and would count as fresh for ever.
+const CLOCK_SKEW_SECONDS: i64 = 60;
+
 /// Checks scopes and step-up.
 pub fn authorize(rule: &Rule, claims: &VerifiedClaims, now: i64) -> Result<Permit, DenyReason> {
     let holds = |scope: &String| claims.scopes.split(' ').any(|held| held == scope);
@@ -20,7 +23,9 @@ pub fn authorize(rule: &Rule, claims: &VerifiedClaims, now: i64) -> Result<Permi
             (None, _) => true,
             // Without `auth_time` nobody knows how old the sign-in is.
             (Some(_), None) => false,
-            (Some(max_age), Some(at)) => now.saturating_sub(at) <= i64::from(max_age),
+            (Some(max_age), Some(at)) => {
+                now.saturating_sub(at) <= i64::from(max_age) && at <= now.saturating_add(CLOCK_SKEW_SECONDS)
+            }
         };
         if !claims.strong || !fresh {
             let takes_claims_challenge = claims.takes_claims_challenge;

@@ -7,7 +7,7 @@ use contract::{CellId, TenantId};
 use identity::{AssertionSlot, Identity, Minter, Refusal, Slot, VerifiedToken};
 use registry::{Snapshot, TenantView};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Reading};
 use crate::authorize::{Permit, authorize, exempt};
 use crate::credentials::{Credentials, ProtocolRewrite};
 use crate::denial::DenyReason;
@@ -45,14 +45,16 @@ pub fn decide<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> D
 fn route<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Result<Route<'w>, DenyReason> {
     let snapshot = world.snapshot.ok_or(DenyReason::NotReady("registry"))?;
     let host = attributes.canonical_host()?;
-    attributes.check_path()?;
+    let reading = attributes.read_path()?;
     let (rule, host) = if attributes.vouched {
-        (
-            world
+        attributes.check_method()?;
+        let rule = match reading {
+            Reading::Plain => world
                 .policy
                 .lookup(attributes.method, &host, attributes.path_only()),
-            Some(host.as_ref()),
-        )
+            Reading::Doubtful => world.policy.strictest(),
+        };
+        (rule, Some(host.as_ref()))
     } else {
         (world.policy.strictest(), None)
     };

@@ -177,9 +177,24 @@ impl Rule {
     }
 
     fn matches(&self, method: &str, host: &str, path: &str) -> bool {
-        self.path.matches(path)
-            && (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
+        self.path.matches(path, self.case())
+            && (self.methods.is_empty()
+                || self
+                    .methods
+                    .iter()
+                    .any(|m| m == method || (m == "GET" && method == "HEAD")))
             && self.host.as_ref().is_none_or(|pattern| pattern.matches(host))
+    }
+
+    /// Some frameworks ignore case in paths: a demand must hold for `/ADMIN` too. An exemption is for exactly what was
+    /// written.
+    const fn case(&self) -> Case {
+        match self.class {
+            Class::Public { .. } | Class::Platform { anonymous: true, .. } => Case::Exact,
+            Class::Authenticated | Class::StepUp { .. } | Class::Platform { anonymous: false, .. } => {
+                Case::Ignored
+            }
+        }
     }
 
     /// Greater is more specific: the host first, then the path, then the method.
@@ -214,13 +229,36 @@ impl HostPattern {
     }
 }
 
-impl PathPattern {
-    fn matches(&self, path: &str) -> bool {
+#[derive(Clone, Copy)]
+enum Case {
+    Exact,
+    Ignored,
+}
+
+impl Case {
+    fn equal(self, a: &str, b: &str) -> bool {
         match self {
-            Self::Exact(exact) => exact == path,
-            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/') || prefix.is_empty()
-            }),
+            Self::Exact => a == b,
+            Self::Ignored => a.eq_ignore_ascii_case(b),
+        }
+    }
+}
+
+impl PathPattern {
+    fn matches(&self, path: &str, case: Case) -> bool {
+        match self {
+            Self::Exact(exact) => case.equal(exact, path),
+            Self::Prefix(prefix) => {
+                let starts = path
+                    .get(..prefix.len())
+                    .is_some_and(|start| case.equal(start, prefix));
+                let rest = path.get(prefix.len()..).unwrap_or_default();
+                starts
+                    && (rest.is_empty()
+                        || rest.starts_with('/')
+                        || prefix.ends_with('/')
+                        || prefix.is_empty())
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ const MAX_CANDIDATES: usize = 8;
 struct Candidates<'a> {
     tenants: [Option<&'a str>; MAX_CANDIDATES],
     pending: bool,
+    revoked: bool,
 }
 
 impl<'a> Candidates<'a> {
@@ -29,7 +30,7 @@ impl<'a> Candidates<'a> {
             match link.state {
                 LinkState::Active => found.insert(link.tenant),
                 LinkState::Pending => found.pending = true,
-                LinkState::Revoked => {}
+                LinkState::Revoked => found.revoked = true,
             }
         }
         found
@@ -72,6 +73,14 @@ pub fn lookup<'a>(
     }
     if let Some(access) = access.filter(|access| !access.perimeter) {
         let allowed = Candidates::of(access, snapshot);
+        // An application that nobody linked says nothing; a link that an operator withdrew or has not promoted does.
+        if allowed.is_empty() && (allowed.revoked || allowed.pending) {
+            return Err(if allowed.pending {
+                DenyReason::LinkPending
+            } else {
+                DenyReason::UnknownTenant
+            });
+        }
         if !allowed.is_empty() {
             let mut agreed = Candidates::default();
             candidates

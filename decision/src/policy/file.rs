@@ -6,6 +6,7 @@ use identity::AssertionSlot;
 use serde::Deserialize;
 
 use super::{Class, HostPattern, PathPattern, Platform, Policy, Rule};
+use crate::attributes::Reading;
 
 /// Everything wrong with a policy file, one line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +145,7 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
         ..crate::Attributes::default()
     };
     let plain = text.is_empty() || (text.starts_with('/') && !text.contains(['?', '#', '%']));
-    if !plain || attributes.check_path().is_err() {
+    if !plain || attributes.read_path() != Ok(Reading::Plain) {
         errors.push(format!("{text:?} is not a plain normalised path (\"/a/b\")"));
     }
     let host = table.host.map(|host| match host.strip_prefix('*') {
