@@ -12,6 +12,7 @@
 )]
 
 mod harness;
+mod run;
 mod wire;
 
 mod refusals;
@@ -31,6 +32,17 @@ mod many_changes;
 mod router_faults;
 mod router_nonsense;
 mod two_routers;
+
+mod ground;
+
+mod command_line;
+mod configuration;
+mod start_refusals;
+
+mod bad_records;
+mod operators;
+mod policy_reload;
+mod secrecy;
 
 mod stacks;
 mod up;
