@@ -251,10 +251,10 @@ impl Identity {
         };
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = provider.ring.load_full();
-        if old
+        let is_older = old
             .as_ref()
-            .is_some_and(|old| ring.fetched_at() < old.fetched_at())
-        {
+            .is_some_and(|old| ring.fetched_at() < old.fetched_at());
+        if source == KeysFrom::Disk && is_older {
             return unchanged;
         }
         let longest = match provider.config.kind() {

@@ -121,6 +121,24 @@ fn verdicts_fall_with_their_key_and_survive_beside_it() {
         Some(Rule::UnknownKid)
     );
 
+    // One from the network counts even if the clock was set back meanwhile: here the old key's withdrawal.
+    identity.publish_keys(
+        &auth0_id,
+        at(NOW + 2, &[signer(1).jwk(), next.clone()]),
+        KeysFrom::Network,
+    );
+    assert!(identity.verify(&token, Slot::Bearer, NOW).is_ok());
+    let earlier = identity.publish_keys(
+        &auth0_id,
+        at(NOW - 9, std::slice::from_ref(&next)),
+        KeysFrom::Network,
+    );
+    assert_eq!((earlier.changed, earlier.withdrawn), (true, 1));
+    assert_eq!(
+        rule(identity.verify(&token, Slot::Bearer, NOW)),
+        Some(Rule::UnknownKid)
+    );
+
     // The same name with another key is another key.
     let mut impostor = stranger().jwk();
     impostor["kid"] = signer(1).kid.into();
