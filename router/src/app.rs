@@ -52,7 +52,7 @@ pub struct Bound {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    start_logging(&config.log, config.log_json);
+    start_logging(&config.log, config.log_json).context("cannot start logging")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -103,6 +103,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         create_private_dir(dir).with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
     }
     let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
+    let policy_stamp = config.policy_file.as_deref().and_then(policy_file::stamp);
     let policy = match &config.policy_file {
         Some(path) => policy_file::read(path, 1)
             .map_err(anyhow::Error::msg)
@@ -158,6 +159,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     if let Some(path) = config.policy_file.clone() {
         background.spawn(policy_file::follow(
             path,
+            policy_stamp,
             policy,
             policy_changed,
             metrics.clone(),

@@ -93,8 +93,8 @@ pub const VARIABLES: &[Variable] = &[
     variable("ALPHASWARM_ENV", "prod", "prod | dev"),
     variable(
         "ALPHASWARM_ROUTER_ID",
-        "tenant-router",
-        "this replica's id in heartbeats and assertions",
+        "",
+        "this replica's id in heartbeats and assertions, unlike every other's; unset: the host's name",
     ),
     variable(
         "ALPHASWARM_STATE_DIR",

@@ -2,7 +2,7 @@
 //! they sign assertions. A registry that cannot be written costs a warning, never a check.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +19,9 @@ use crate::xds::Xds;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A move waits for heartbeats, so a newly applied version is reported soon, but a burst of changes costs one write.
 const AFTER_CHANGE: Duration = Duration::from_millis(20);
+/// How long after its last heartbeat a router's key is still published: longer than an assertion lives, so that what a
+/// router signed before it stopped is believed; not for ever, because its key may have gone with it.
+const TRUSTED_FOR_MS: i64 = 120_000;
 /// How long a write may take before it counts as failed.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -27,6 +30,9 @@ pub struct Fleet {
     router_id: String,
     own: Value,
     keys: ArcSwap<Vec<Value>>,
+    /// The others' keys and when each was last beaten with, by the store's clock: a router that says goodbye takes its
+    /// heartbeat along, not what it signed. Only `learn` takes it.
+    heard: Mutex<Vec<(Value, i64)>>,
 }
 
 impl Fleet {
@@ -37,6 +43,7 @@ impl Fleet {
         Self {
             router_id: minter.router_id().to_owned(),
             keys: ArcSwap::from_pointee(vec![own.clone()]),
+            heard: Mutex::default(),
             own,
         }
     }
@@ -47,13 +54,19 @@ impl Fleet {
         self.keys.load_full()
     }
 
-    fn learn(&self, heartbeats: &[Heartbeat]) {
-        let mut keys = vec![self.own.clone()];
-        for key in heartbeats.iter().flat_map(|heartbeat| &heartbeat.keys) {
-            if !keys.contains(key) {
-                keys.push(key.clone());
+    fn learn(&self, heartbeats: &[Heartbeat], now_ms: i64) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        for heartbeat in heartbeats {
+            for key in &heartbeat.keys {
+                match heard.iter_mut().find(|(known, _)| known == key) {
+                    Some((_, at)) => *at = heartbeat.at_ms.max(*at),
+                    None => heard.push((key.clone(), heartbeat.at_ms)),
+                }
             }
         }
+        heard.retain(|(key, at)| now_ms.saturating_sub(*at) <= TRUSTED_FOR_MS && *key != self.own);
+        let others = heard.iter().map(|(key, _)| key.clone());
+        let keys: Vec<Value> = std::iter::once(self.own.clone()).chain(others).collect();
         if **self.keys.load() != keys {
             self.keys.store(Arc::new(keys));
         }
@@ -118,7 +131,7 @@ pub async fn beat(
     let mut applied = registry.subscribe();
     let mut acknowledged = xds.subscribe();
     let mut fired = std::pin::pin!(shutdown.fired());
-    let mut warned = false;
+    let (mut beaten, mut warned) = (false, false);
     loop {
         let heartbeat = Heartbeat {
             router: fleet.router_id.clone(),
@@ -127,8 +140,8 @@ pub async fn beat(
             keys: vec![fleet.own.clone()],
             xds: xds.acknowledged(),
         };
-        match tokio::time::timeout(DEADLINE, exchange(&store, &fleet, heartbeat)).await {
-            Ok(Ok(())) => warned = false,
+        match tokio::time::timeout(DEADLINE, exchange(&store, &fleet, heartbeat, beaten)).await {
+            Ok(Ok(())) => (beaten, warned) = (true, false),
             failed => {
                 metrics.refresh_failed("heartbeat");
                 if !warned {
@@ -136,7 +149,7 @@ pub async fn beat(
                         failed.map_or_else(|_| "timed out".to_owned(), |r| r.err().unwrap_or_default());
                     tracing::warn!(
                         error,
-                        "heartbeat not written; moves and new cells will wait for this router"
+                        "no heartbeat; moves and new cells cannot count on this router"
                     );
                     warned = true; // once for each outage
                 }
@@ -159,9 +172,24 @@ pub async fn beat(
     let _ = tokio::time::timeout(DEADLINE, store.forget(&fleet.router_id)).await;
 }
 
-async fn exchange(store: &SqliteStore, fleet: &Fleet, heartbeat: Heartbeat) -> Result<(), String> {
-    let written = store.beat(&heartbeat).await.map_err(|error| error.to_string());
-    // Reading the others' keys must work even where our own beat cannot be written.
-    fleet.learn(&store.heartbeats().await.map_err(|error| error.to_string())?);
-    written
+/// Learns the others' keys, which must work even where our own beat cannot be written, then beats.
+async fn exchange(
+    store: &SqliteStore,
+    fleet: &Fleet,
+    heartbeat: Heartbeat,
+    beaten: bool,
+) -> Result<(), String> {
+    let known = store.heartbeats().await.map_err(|error| error.to_string())?;
+    fleet.learn(&known, store.now_ms());
+    store.beat(&heartbeat).await.map_err(|error| error.to_string())?;
+    // Nobody else writes our row, unless two replicas were given one id: then each hides the other from moves, and
+    // cells refuse what one of them signs.
+    let stolen = |row: &&Heartbeat| row.router == heartbeat.router && !row.keys.contains(&fleet.own);
+    if beaten && known.iter().any(|row| stolen(&row)) {
+        return Err(format!(
+            "another router calls itself {}: set ALPHASWARM_ROUTER_ID on each",
+            heartbeat.router
+        ));
+    }
+    Ok(())
 }

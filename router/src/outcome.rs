@@ -73,7 +73,7 @@ impl Record<'_> {
                     target: "decision",
                     outcome = "allow",
                     request_id = attributes.request_id,
-                    host = attributes.host,
+                    host = shortened(attributes.host),
                     tenant = route.tenant,
                     cell = %route.destination,
                     principal = route.token.as_ref().map(|token| token.claims.principal.as_str()),
@@ -89,8 +89,8 @@ impl Record<'_> {
                     code = code.as_str(),
                     reason = %reason,
                     request_id = attributes.request_id,
-                    method = attributes.method,
-                    host = attributes.host,
+                    method = shortened(attributes.method),
+                    host = shortened(attributes.host),
                 );
             }
         }
@@ -103,4 +103,13 @@ impl Drop for Record<'_> {
             self.metrics.cancelled.inc();
         }
     }
+}
+
+/// What a client wrote, cut to what a log line needs: headers may hold 60 KiB.
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(256);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }

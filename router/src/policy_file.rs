@@ -12,7 +12,7 @@ use crate::drain::Shutdown;
 use crate::telemetry::Metrics;
 
 /// How often the file is looked at.
-const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
+const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
 /// A policy is a few hundred lines; more is a mistake.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -31,18 +31,29 @@ pub fn read(path: &Path, generation: u64) -> Result<Policy, String> {
         return Err(at(format!("{size} bytes; at most {MAX_BYTES}")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
+    if text.trim().is_empty() {
+        // A file that is being written anew is empty for a moment, and would lift every demand.
+        return Err(at(
+            "empty; a policy without rules holds at least a comment".to_owned()
+        ));
+    }
     Policy::parse(&text, generation).map_err(|errors| at(errors.to_string()))
 }
 
-/// Publishes each new version of the file to the checks and to xDS, until `shutdown`.
+/// Publishes each new version of the file to the checks and to xDS, until `shutdown`. `seen` is the file's stamp from
+/// before it was first read.
+///
+/// A change is read only after it has stood still for one interval: half a policy is a weaker policy. Writing beside and
+/// renaming avoids even that doubt.
 pub async fn follow(
     path: PathBuf,
+    mut seen: Option<Stamp>,
     current: Arc<ArcSwap<Policy>>,
     changed: watch::Sender<u64>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) {
-    let mut seen = stamp(&path);
+    let mut last = seen;
     let mut fired = std::pin::pin!(shutdown.fired());
     loop {
         tokio::select! {
@@ -50,7 +61,9 @@ pub async fn follow(
             () = tokio::time::sleep(RELOAD_INTERVAL) => {}
         }
         let now = stamp(&path);
-        if now == seen {
+        let stands_still = now == last;
+        last = now;
+        if now == seen || !stands_still {
             continue;
         }
         seen = now;
@@ -71,7 +84,11 @@ pub async fn follow(
 
 /// Time and size: an editor that writes twice in one tick of the file system's clock still changes the size or is seen
 /// at the next change.
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+pub type Stamp = (SystemTime, u64);
+
+/// The file as it is now; `None` when it is not there.
+#[must_use]
+pub fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

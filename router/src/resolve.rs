@@ -39,25 +39,32 @@ pub async fn resolve(edge: Arc<Edge>, from: ResolveFrom, request: Request<Body>)
         .unwrap_or_default();
     let mut attributes = read_credentials(&parts.headers);
     let original = match from {
-        ResolveFrom::Nobody => Ok(("", "", suffix)),
+        ResolveFrom::Nobody => Ok(None),
         ResolveFrom::Envoy => {
             let authority = parts.uri.authority().map(http::uri::Authority::as_str);
             let host = authority.map_or_else(|| single(&parts.headers, "host"), |host| Ok(Some(host)));
-            host.map(|host| (parts.method.as_str(), host.unwrap_or_default(), suffix))
+            // `/resolve` itself asks about `/`.
+            let path = if suffix.is_empty() { "/" } else { suffix };
+            host.map(|host| Some((parts.method.as_str(), host.unwrap_or_default(), path)))
         }
-        ResolveFrom::Nginx => original(&parts.headers, "x-original", suffix, parts.method.as_str()),
-        ResolveFrom::Forwarded => original(&parts.headers, "x-forwarded", suffix, parts.method.as_str()),
+        ResolveFrom::Nginx => original(&parts.headers, "x-original", suffix),
+        ResolveFrom::Forwarded => original(&parts.headers, "x-forwarded", suffix),
     };
-    let Ok((method, host, path)) = original else {
+    let Ok(original) = original else {
         // Two values of a header that decides: whoever sends them is not the proxy we trust.
         attributes.vouched = false;
         attributes.host = ","; // never a host: the decision refuses it as malformed
         return edge.check(&attributes, render);
     };
-    attributes.method = method;
-    attributes.host = host;
-    attributes.path = path;
-    attributes.vouched = from != ResolveFrom::Nobody;
+    match original {
+        Some((method, host, path)) => {
+            attributes.method = method;
+            attributes.host = host;
+            attributes.path = path;
+            attributes.vouched = true;
+        }
+        None => attributes.path = suffix,
+    }
     edge.check(&attributes, render)
 }
 
@@ -95,20 +102,24 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Amb
     }
 }
 
-/// The original request by the proxy's headers; what the proxy leaves out is the subrequest's own.
+/// Method, host and path of the original request.
+type Original<'h> = (&'h str, &'h str, &'h str);
+
+/// The original request by the proxy's headers. The path may stand behind `/resolve` instead. `None` where the proxy
+/// left something out: a configuration that forgets a header must not lose the rules that need it.
 fn original<'h>(
     headers: &'h HeaderMap,
     prefix: &str,
     suffix: &'h str,
-    method: &'h str,
-) -> Result<(&'h str, &'h str, &'h str), Ambiguous> {
-    let method = single(headers, &format!("{prefix}-method"))?.unwrap_or(method);
-    let host = match single(headers, &format!("{prefix}-host"))? {
-        Some(host) => host,
-        None => single(headers, "host")?.unwrap_or_default(),
-    };
-    let path = single(headers, &format!("{prefix}-uri"))?.unwrap_or(suffix);
-    Ok((method, host, path))
+) -> Result<Option<Original<'h>>, Ambiguous> {
+    let method = single(headers, &format!("{prefix}-method"))?;
+    let host = single(headers, &format!("{prefix}-host"))?;
+    let path =
+        single(headers, &format!("{prefix}-uri"))?.or(Some(suffix).filter(|suffix| !suffix.is_empty()));
+    Ok(method
+        .zip(host)
+        .zip(path)
+        .map(|((method, host), path)| (method, host, path)))
 }
 
 fn render(outcome: &Outcome<'_, '_>) -> Response<Body> {

@@ -131,9 +131,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             None
         }
     });
-    let router_id = p
-        .get("ALPHASWARM_ROUTER_ID")
-        .unwrap_or_else(|| "tenant-router".to_owned());
+    let router_id = p.get("ALPHASWARM_ROUTER_ID").unwrap_or_else(host_name);
     if !contract::id::is_id(&router_id) {
         p.errors.push(format!(
             "ALPHASWARM_ROUTER_ID: {router_id:?} does not follow the id grammar (a-z, 0-9, -)"
@@ -347,6 +345,17 @@ impl<L: Lookup> Parser<'_, L> {
                 Duration::ZERO
             }
         }
+    }
+}
+
+/// A replica's own name where there is one (a pod's host name is its own), so that replicas do not share an id.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_ascii_lowercase().replace('.', "-");
+    if contract::id::is_id(&name) {
+        name
+    } else {
+        "tenant-router".to_owned()
     }
 }
 
