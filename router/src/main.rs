@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use router::app;
 use router::config::{self, Config, EXIT_CONFIG, VARIABLES};
+use router::{app, telemetry};
 
 // Checks allocate small, short-lived strings on every worker thread, which this allocator is made for.
 #[global_allocator]
@@ -79,7 +79,9 @@ fn main() -> ExitCode {
         println!("configuration is good");
         return ExitCode::SUCCESS;
     }
-    match app::run(config) {
+    let ended = app::run(config);
+    telemetry::flush_logs();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tenant-router: {error:#}");
