@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,11 +26,13 @@ use crate::drain::{Connections, Shutdown};
 use crate::tls::ServerTls;
 
 /// Open connections of one listener. Envoy opens a few per worker thread; probes and operators a handful.
-const MAX_CONNECTIONS: usize = 8192;
+const MAX_CONNECTIONS: usize = 16_384;
 /// Streams of one HTTP/2 connection. Envoy multiplexes all checks of a worker over one connection.
 const MAX_STREAMS: u32 = 8192;
 /// A TLS handshake or an HTTP/1 request head that takes longer is an attack or a broken peer.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// A connection that has asked nothing for so long never will: it only takes a place.
+const FIRST_REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 /// All headers of one request; tokens are at most 16 KiB.
 const MAX_HEADER_BYTES: u32 = 96 * 1024;
 /// Dead peers are noticed within [`KEEP_ALIVE`] + [`KEEP_ALIVE_DEADLINE`].
@@ -201,6 +204,39 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
+    let heard = Arc::new(AtomicBool::new(false));
+    let service = Heard {
+        service,
+        heard: Arc::clone(&heard),
+    };
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    watcher.watch(connection).await.map_err(|error| error.to_string())
+    let mut conversation = std::pin::pin!(watcher.watch(connection));
+    let ended = match tokio::time::timeout(FIRST_REQUEST_DEADLINE, conversation.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if heard.load(Ordering::Relaxed) => conversation.await,
+        Err(_) => return Err("asked nothing".to_owned()),
+    };
+    ended.map_err(|error| error.to_string())
+}
+
+/// A service that tells whether it was ever called.
+#[derive(Clone)]
+struct Heard<S> {
+    service: S,
+    heard: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Heard<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+        self.heard.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
 }

@@ -201,10 +201,13 @@ async fn add_cell(stack: &Stack, store: &SqliteStore, cell: &devkit::cell::Runni
     );
 }
 
+/// A cell and when it served an epoch.
+type Span<'a> = (&'a str, EpochStats);
+
 /// What the cells themselves say: each placement epoch of each tenant was served in one cell only, and none began
 /// before the one before it had ended.
 async fn assert_one_cell_at_a_time(cells: &[(&str, Client)]) {
-    let mut spans: BTreeMap<String, BTreeMap<u64, Vec<(&str, EpochStats)>>> = BTreeMap::new();
+    let mut spans: BTreeMap<String, BTreeMap<u64, Vec<Span<'_>>>> = BTreeMap::new();
     for (cell, client) in cells {
         for (tenant, stats) in client.stats().await.unwrap().by_tenant {
             for (epoch, span) in stats.epochs {

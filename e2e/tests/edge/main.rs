@@ -32,12 +32,19 @@ mod many_changes;
 mod router_faults;
 mod router_nonsense;
 mod two_routers;
+mod unread_log;
 
 mod ground;
 
 mod command_line;
 mod configuration;
 mod start_refusals;
+
+mod checks;
+
+mod assertions;
+mod proxies;
+mod resolve;
 
 mod bad_records;
 mod operators;

@@ -133,7 +133,7 @@ async fn an_edit_goes_live_and_a_broken_one_changes_nothing() {
         ("no TOML", "[[route]".to_owned()),
         ("an unknown class", format!("{edited}\n[[route]]\nprefix = \"/x\"\nclass = \"open\"\n")),
         ("an unknown setting", format!("{edited}\n[more]\nx = 1\n")),
-        ("a conflict", format!("[[route]]\nprefix = \"/a\"\nclass = \"step_up\"\n[[route]]\nprefix = \"/a\"\nclass = \"authenticated\"\n")),
+        ("a conflict", "[[route]]\nprefix = \"/a\"\nclass = \"step_up\"\n[[route]]\nprefix = \"/a\"\nclass = \"authenticated\"\n".to_owned()),
         ("an unknown platform", "[[route]]\nprefix = \"/a\"\nclass = \"platform\"\nplatform = \"nobody\"\n".to_owned()),
         ("too large", format!("# {}\n", "x".repeat(1024 * 1024))),
     ]

@@ -13,10 +13,10 @@ use crate::wire::{self, Reply};
 use devkit::stack::{Stack, header_value};
 
 /// Nothing of ours contains it.
-const MARK: &str = "smuggled";
+pub(crate) const MARK: &str = "smuggled";
 
 /// How to write a header that means, to somebody, `x-alphaswarm-cell`.
-fn smuggled_lines() -> Vec<(&'static str, Vec<String>)> {
+pub(crate) fn smuggled_lines() -> Vec<(&'static str, Vec<String>)> {
     let one = |name, line: &str| (name, vec![line.to_owned()]);
     vec![
         one("plain", "x-alphaswarm-cell: smuggled"),

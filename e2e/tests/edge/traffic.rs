@@ -73,20 +73,28 @@ fn which(index: u64, count: usize) -> usize {
     usize::try_from(index).unwrap() % count
 }
 
-/// `200` for an answer of a cell about the right tenant; else the status and our code, or why there was no answer.
+/// `200` for an answer of a cell about the right tenant; else as [`named`].
 fn outcome(shot: &Shot<'_>, tenant: &str) -> Outcome {
-    let answer = match shot.result {
-        Ok(answer) => answer,
-        Err(failure) => return failure.as_str().into(),
-    };
-    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    if answer.status == 200 {
+    if let Ok(answer) = shot.result
+        && answer.status == 200
+    {
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         return if body["tenant"] == tenant {
             SERVED.into()
         } else {
             format!("200 for {} instead of {tenant}", body["tenant"]).into()
         };
     }
+    named(shot)
+}
+
+/// The status and our code, or why there was no answer.
+pub(crate) fn named(shot: &Shot<'_>) -> Outcome {
+    let answer = match shot.result {
+        Ok(answer) => answer,
+        Err(failure) => return failure.as_str().into(),
+    };
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let code = body["error"]["code"].as_str().unwrap_or("without an envelope");
     format!("{} {code}", answer.status.as_u16()).into()
 }
