@@ -87,6 +87,7 @@ fn check(c: &mut Criterion) {
         minter: Arc::new(Minter::generate("bench-router").unwrap()),
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,
+        warm: true.into(),
         strip_token: false,
         recorder: Recorder::new(Metrics::new()),
     };

@@ -100,6 +100,7 @@ impl Fixture {
             minter: &self.minter,
             auth_mode: AuthMode::Required,
             cba_mode: CbaMode::Enforce,
+            warm: true,
         }
     }
 

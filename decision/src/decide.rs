@@ -31,6 +31,9 @@ pub struct World<'w> {
     pub auth_mode: AuthMode,
     /// `CBA_MODE`.
     pub cba_mode: CbaMode,
+    /// Whether every provider has had keys since the start. Before that nobody can be told from an anonymous caller
+    /// for good, so anonymous requests wait as well.
+    pub warm: bool,
 }
 
 /// Decides one request. `now` is in seconds since 1970. Never waits, never panics on any input.
@@ -158,6 +161,9 @@ impl<'w> Request<'_, 'w> {
     }
 
     fn route_anonymous(&self) -> Result<Route<'w>, DenyReason> {
+        if !self.world.warm {
+            return Err(DenyReason::NotReady("keys"));
+        }
         match (&self.rule.class, self.world.auth_mode) {
             (Class::Public { cell, assertion }, _) => {
                 let permit = exempt(self.rule)?;

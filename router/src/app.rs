@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -127,6 +128,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         minter: minter.clone(),
         auth_mode: config.auth_mode,
         cba_mode: config.cba_mode,
+        warm: AtomicBool::new(false),
         strip_token: config.strip_token,
         recorder: Recorder::new(metrics.clone()),
     });
@@ -318,6 +320,9 @@ async fn report_health(
     use tonic_health::ServingStatus;
     let mut stopped = std::pin::pin!(stopped.fired());
     loop {
+        if edge.identity.pending().is_empty() {
+            edge.warm.store(true, Ordering::Relaxed);
+        }
         let ready = readiness.pending().is_empty();
         let status = if ready {
             ServingStatus::Serving

@@ -135,13 +135,13 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "ALPHASWARM_DRAIN_SECONDS",
-        "25",
-        "longest drain after SIGTERM; below the orchestrator's grace period",
+        "20",
+        "longest drain after that; both together below the orchestrator's grace period (30 s in Kubernetes)",
     ),
     variable(
         "ALPHASWARM_NOT_READY_SECONDS",
-        "0",
-        "how long /readyz fails before draining starts, for load balancers to notice",
+        "5",
+        "how long after SIGTERM readiness fails before the drain starts, for Envoy and load balancers to notice",
     ),
     variable(
         "ALPHASWARM_LOG",

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -27,6 +28,8 @@ pub struct Edge {
     pub auth_mode: AuthMode,
     /// `CBA_MODE`.
     pub cba_mode: CbaMode,
+    /// Set for good once every provider has had keys.
+    pub warm: AtomicBool,
     /// `FORWARD_TOKEN=strip`: cells do not receive the credential headers.
     pub strip_token: bool,
     /// Counts and logs outcomes.
@@ -47,6 +50,7 @@ impl Edge {
             minter: &self.minter,
             auth_mode: self.auth_mode,
             cba_mode: self.cba_mode,
+            warm: self.warm.load(Ordering::Relaxed),
         };
         let timer = self.recorder.start();
         let decision = catch_unwind(AssertUnwindSafe(|| decide(attributes, &world, unix_seconds())))

@@ -338,6 +338,7 @@ fn ask(ask: &Ask<'_>) -> String {
         minter: &FIXTURE.minter,
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,
+        warm: true,
     };
     (ask.world)(&mut world);
     let bearer = ask.bearer.as_ref().map(|token| format!("Bearer {token}"));
@@ -584,6 +585,18 @@ fn without_a_snapshot_nothing_is_allowed() {
 }
 
 #[test]
+fn before_the_first_keys_nobody_is_anonymous() {
+    let cold = |path| Ask {
+        world: |w| w.warm = false,
+        path,
+        ..Ask::default()
+    };
+    for path in ["/public/x", "/login", "/api"] {
+        assert_eq!(ask(&cold(path)), "NotReady(\"keys\")", "{path}");
+    }
+}
+
+#[test]
 fn dev_modes_take_the_tenant_from_the_host() {
     let optional = |ask: Ask<'static>| Ask {
         world: |w| w.auth_mode = AuthMode::Optional,
@@ -637,6 +650,7 @@ fn the_assertion_says_what_was_decided_and_is_minted_once() {
         minter: &FIXTURE.minter,
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,
+        warm: true,
     };
     let minted = |now| match decide(&attributes, &world, now) {
         Decision::Allow(route) => route.assertion.unwrap(),
