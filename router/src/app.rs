@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -320,9 +320,6 @@ async fn report_health(
     use tonic_health::ServingStatus;
     let mut stopped = std::pin::pin!(stopped.fired());
     loop {
-        if edge.identity.pending().is_empty() {
-            edge.warm.store(true, Ordering::Relaxed);
-        }
         let ready = readiness.pending().is_empty();
         let status = if ready {
             ServingStatus::Serving

@@ -63,7 +63,12 @@ impl Readiness {
             }
             Some(_) => {}
         }
-        pending.extend(self.edge.identity.pending());
+        let keys = self.edge.identity.pending();
+        if keys.is_empty() {
+            // Before anybody hears that we are ready: from then on anonymous requests are decided too.
+            self.edge.warm.store(true, Ordering::Relaxed);
+        }
+        pending.extend(keys);
         pending
     }
 
