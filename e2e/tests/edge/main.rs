@@ -43,10 +43,18 @@ mod start_refusals;
 mod checks;
 
 mod assertions;
+mod behind;
 mod proxies;
+
 mod resolve;
+mod resolve_from;
+
+mod pki;
+
+mod mtls;
 
 mod bad_records;
+mod customers;
 mod operators;
 mod policy_reload;
 mod secrecy;
