@@ -61,6 +61,23 @@ pub(crate) async fn run_on_read_only_disk<V: AsRef<OsStr>>(
     finish(command, env).await
 }
 
+/// Whether this machine lets us mount a read-only disk that only one program sees (a container may not). Where it does
+/// not, the test is skipped by name; in CI that is a failure.
+pub(crate) fn can_mount(test: &str) -> bool {
+    let tried = std::process::Command::new("unshare")
+        .args(["-r", "-m", "true"])
+        .output();
+    if tried.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{test}: no mount namespaces here (unshare -r -m)"
+    );
+    eprintln!("skipped: {test}: no mount namespaces here (unshare -r -m)");
+    false
+}
+
 /// Arguments of `unshare` before a program and its arguments: root in a mount namespace of its own, where `folder` is
 /// mounted read-only. Modes would not do: root ignores them.
 pub(crate) fn read_only_disk(folder: &Path) -> Vec<String> {

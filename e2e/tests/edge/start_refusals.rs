@@ -16,7 +16,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::ground::{Ground, LISTENERS};
 use crate::harness::{among_others, line, wait_until};
-use crate::run::{read_only_disk, run_on_read_only_disk};
+use crate::run::{can_mount, read_only_disk, run_on_read_only_disk};
 use crate::wire;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -171,6 +171,9 @@ async fn a_signing_key_that_is_not_ours_alone() {
 /// The signing key must be kept, so a state directory that cannot be written refuses the start.
 #[tokio::test]
 async fn a_state_directory_on_a_read_only_disk() {
+    if !can_mount("a_state_directory_on_a_read_only_disk") {
+        return;
+    }
     let mut ground = Ground::new().await;
     let disk = ground.path("disk");
     std::fs::create_dir(&disk).unwrap();
@@ -187,6 +190,9 @@ async fn a_state_directory_on_a_read_only_disk() {
 /// A router only reads the registry, so it serves from a read-only disk, and says once what cannot work there.
 #[tokio::test]
 async fn a_registry_on_a_read_only_disk_is_served() {
+    if !can_mount("a_registry_on_a_read_only_disk_is_served") {
+        return;
+    }
     let _machine = among_others().await;
     let stack = Stack::builder()
         .without(Part::Router(0))
