@@ -17,8 +17,9 @@ up: build ## the whole stack in the foreground; Ctrl-C stops it
 	@exec target/release/alphaswarm up $(ARGS)
 
 test: tools lint build ## what CI runs: formatting, clippy, every test on real parts
+	@rm -f target/skipped
 	$(CARGO) test $(PROFILE) --workspace
-	@echo "skipped suites: none"
+	@if [ -s target/skipped ]; then echo "skipped:"; sort -u target/skipped; else echo "skipped suites: none"; fi
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
