@@ -37,7 +37,7 @@ tools: ## what the end-to-end tests need beside Rust
 	@bash e2e/tools.sh
 
 test-long: build tools ## the tests that take longer than CI allows
-	$(CARGO) test $(PROFILE) --workspace -- --ignored
+	$(CARGO) test $(PROFILE) --workspace -- --ignored < /dev/null
 
 # Estimates of an older run must not end up in this one's report. `--workspace` as above: nothing is built twice.
 bench: build ## measures, prints tables, writes target/bench/report.json (about 7 minutes)
