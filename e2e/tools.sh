@@ -20,3 +20,19 @@ if ! command -v nginx >/dev/null; then
         exit 1
     fi
 fi
+
+# The OpenID provider of the sign-in tests: installed where it leaves no trace in the repository. Where there is no
+# Node, those tests are skipped by name.
+if command -v node >/dev/null && command -v npm >/dev/null; then
+    oidc=target/oidc
+    if ! cmp -s e2e/oidc/package-lock.json "$oidc/installed"; then
+        echo "installing oidc-provider (for the sign-in tests)"
+        mkdir -p "$oidc"
+        cp e2e/oidc/package.json e2e/oidc/package-lock.json "$oidc/"
+        npm ci --prefix "$oidc" --ignore-scripts --no-audit --no-fund --loglevel=error
+        cp e2e/oidc/package-lock.json "$oidc/installed"
+    fi
+elif [ "${CI:-}" = true ]; then
+    echo "node and npm are missing: install Node 20 or newer, the sign-in tests need it" >&2
+    exit 1
+fi

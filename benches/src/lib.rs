@@ -2,13 +2,16 @@
 //!
 //! 1. [`world`] is everything that `decide` reads, in memory: the criterion benches run on it.
 //! 2. [`estimates`] reads what criterion measured.
-//! 3. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
-//! 4. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
-//! 5. [`report`] keeps all figures in one file, with their targets.
+//! 3. [`tokens`] measures one verification beside the bare signature check, in turn.
+//! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
+//! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
+//! 6. [`report`] keeps all figures in one file, with their targets.
 
 pub mod world;
 
 pub mod estimates;
+
+pub mod tokens;
 
 pub mod variants;
 

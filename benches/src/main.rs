@@ -8,6 +8,7 @@ use benches::direct::{self, Asking};
 use benches::estimates;
 use benches::report::{Figure, Report};
 use benches::rounds::{self, Loading};
+use benches::tokens;
 use benches::variants::Rig;
 use clap::Parser;
 use devkit::place;
@@ -31,6 +32,9 @@ struct Args {
     /// Only the servers, without Envoy in front.
     #[arg(long)]
     only_direct: bool,
+    /// Only the verification of tokens, without any server.
+    #[arg(long, conflicts_with = "only_direct")]
+    only_tokens: bool,
     /// Where the report is [default: target/bench/report.json].
     #[arg(long)]
     report: Option<PathBuf>,
@@ -46,9 +50,14 @@ fn main() -> anyhow::Result<()> {
         .unwrap_or_else(|| target.join("bench").join("report.json"));
     let mut report = Report::read(&path)?;
     report.merge(estimates::read(&target.join("criterion"))?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (figures, tables) = runtime.block_on(measure(&args))?;
-    report.merge(figures);
+    report.merge(tokens::run()?);
+    let mut tables = String::new();
+    if !args.only_tokens {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let (figures, found) = runtime.block_on(measure(&args))?;
+        report.merge(figures);
+        tables = found;
+    }
     report.commit = commit(&repository);
     report.date = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     report.write(&path)?;

@@ -62,18 +62,7 @@ impl Fixture {
         let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let kid = "bench-key-1".to_owned();
         let jwks = jwks(&key, &kid);
-        let identity = |options: CacheOptions| {
-            let identity = Identity::new(
-                IdentityConfig::parse(PROVIDERS).unwrap(),
-                Operators::default(),
-                options,
-            );
-            let ring = KeyRing::parse(jwks.as_bytes(), identity::algorithm::Algorithm::Rs256, now).unwrap();
-            let published =
-                identity.publish_keys(&ProviderId::parse("auth0").unwrap(), ring, KeysFrom::Network);
-            assert!(published.changed);
-            identity
-        };
+        let identity = |options| verifier(&jwks, now, options);
         Self {
             now,
             identity: identity(CacheOptions::default()),
@@ -88,6 +77,12 @@ impl Fixture {
             key,
             kid,
         }
+    }
+
+    /// The same provider and keys, with nothing remembered.
+    #[must_use]
+    pub fn fresh(&self) -> Arc<Identity> {
+        verifier(&jwks(&self.key, &self.kid), self.now, CacheOptions::default())
     }
 
     /// What `decide` reads.
@@ -132,6 +127,7 @@ impl Fixture {
             iss: self.minter.router_id().to_owned(),
             aud: CellId::parse("cell-bench-00").unwrap(),
             sub: None,
+            principal_kind: None,
             tenant: Some(TenantId::parse("tenant-00000000").unwrap()),
             scopes: Some("read:backtests read:strategies run:backtests write:strategies".to_owned()),
             epoch: 1,
@@ -193,6 +189,18 @@ impl Fixture {
         token.push_str(&B64.encode(signature));
         token
     }
+}
+
+fn verifier(jwks: &str, now: i64, options: CacheOptions) -> Arc<Identity> {
+    let identity = Identity::new(
+        IdentityConfig::parse(PROVIDERS).unwrap(),
+        Operators::default(),
+        options,
+    );
+    let ring = KeyRing::parse(jwks.as_bytes(), identity::algorithm::Algorithm::Rs256, now).unwrap();
+    let published = identity.publish_keys(&ProviderId::parse("auth0").unwrap(), ring, KeysFrom::Network);
+    assert!(published.changed);
+    identity
 }
 
 fn org(n: usize) -> String {

@@ -1,5 +1,7 @@
 //! The command line: its grammar and its help. What is registry-specific continues in [`registry`].
 
+pub mod operator;
+
 pub mod registry;
 
 use std::ffi::OsString;
@@ -8,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::dev::DevProvider;
 
+use self::operator::{Explain, Jwks};
 use self::registry::{Cells, Hosts, Links, RegistryNoun, Revocations, Tenants};
 
 /// The whole command line.
@@ -28,6 +31,7 @@ Start here:
 
 Environment:
   REGISTRY_URL            the registry to work on (default sqlite:.alphaswarm/registry.db, the dev stack's)
+  ALPHASWARM_OPERATOR_TOKEN  what explain and jwks show the router (default: none; see their --operator-token-file)
   ALPHASWARM_PORT_OFFSET  added to every default port on this machine
   USER                    who signs the change log, unless --actor says otherwise
   NO_COLOR                set: no colours
@@ -77,6 +81,28 @@ Examples:
 Which host and method count is the router's RESOLVE_FROM; where it is unset, neither does, and the route is judged by
 the strictest class of the policy (so that a policy with a step_up class wants --acr high for every path).")]
     Resolve(Resolve),
+    /// Ask a router why a token is let in or refused.
+    #[command(after_help = "\
+Examples:
+  alphaswarm token mint --tenant operator --role cluster:read > operator.jwt
+  alphaswarm explain --operator-token-file operator.jwt < token.txt
+  alphaswarm explain --operator-token-file operator.jwt --token-file token.txt --host acme.example.com --path /admin
+  alphaswarm explain --operator-token-file operator.jwt --access < access.txt
+  alphaswarm explain --operator-token-file operator.jwt --anonymous --path /public/logo --json
+
+It tells what no client learns, so it wants an operator's token (scope cluster:read, listed in the router's
+ALPHASWARM_OPERATORS). No token is ever printed.
+
+Exit code 0: the request would be let in; 1: refused, or the router does not answer; 2: wrong command line.")]
+    Explain(Explain),
+    /// The keys of the identity providers, as a router has them.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  alphaswarm jwks status --operator-token-file operator.jwt"
+    )]
+    Jwks(Jwks),
     /// Cells: where tenants can live.
     #[command(after_help = "\
 Examples:
@@ -344,7 +370,7 @@ fn parse_member(text: &str) -> Result<(String, serde_json::Value), String> {
     ))
 }
 
-fn parse_path(text: &str) -> Result<String, String> {
+pub(crate) fn parse_path(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text.to_owned())
     } else {

@@ -6,6 +6,12 @@ pub mod token;
 
 pub mod resolve;
 
+pub mod operator;
+
+pub mod explain;
+
+pub mod jwks;
+
 pub mod cells;
 
 pub mod tenants;
@@ -20,6 +26,7 @@ pub mod revocations;
 
 pub mod completions;
 
+use crate::args::operator::Jwks;
 use crate::args::{Command, TokenCommand};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -36,6 +43,8 @@ pub async fn run(
         Command::Token(TokenCommand::Mint(args)) => token::mint::run(&args, environment, output).await,
         Command::Token(TokenCommand::Verify(args)) => token::verify::run(&args, output),
         Command::Resolve(args) => resolve::run(args, environment, output).await,
+        Command::Explain(args) => explain::run(args, environment, output).await,
+        Command::Jwks(Jwks::Status(args)) => jwks::status(&args, environment, output).await,
         Command::Cells(args) => cells::run(args, environment, output).await,
         Command::Tenants(args) => tenants::run(args, environment, output).await,
         Command::Links(args) => links::run(args, environment, output).await,

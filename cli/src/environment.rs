@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use contract::port;
+use identity::Secret;
 
 /// What the environment says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Environment {
     pub port_offset: u16,
     /// `REGISTRY_URL`: the registry that commands without `--registry` work on; the dev stack's when unset.
     pub registry_url: Option<String>,
+    /// `ALPHASWARM_OPERATOR_TOKEN`: what commands show a router that tell what only operators may know.
+    pub operator_token: Option<Secret<String>>,
     /// `USER`: who signs the change log in commands without `--actor`.
     pub user: Option<String>,
     /// `NO_COLOR`: when set to anything but the empty text, nothing is coloured (<https://no-color.org>).
@@ -31,6 +34,7 @@ impl Environment {
                 .ok()
         };
         let registry_url = text("REGISTRY_URL");
+        let operator_token = text("ALPHASWARM_OPERATOR_TOKEN").map(Secret::new);
         let user = text("USER");
         let offset = text("ALPHASWARM_PORT_OFFSET");
         let port_offset = offset
@@ -44,6 +48,7 @@ impl Environment {
             Ok(Self {
                 port_offset,
                 registry_url,
+                operator_token,
                 user,
                 no_color,
             })
@@ -91,6 +96,7 @@ mod tests {
         let empty = [
             ("ALPHASWARM_PORT_OFFSET", ""),
             ("REGISTRY_URL", ""),
+            ("ALPHASWARM_OPERATOR_TOKEN", ""),
             ("USER", ""),
             ("NO_COLOR", ""),
         ];
@@ -102,6 +108,16 @@ mod tests {
         let environment = read(&[("ALPHASWARM_PORT_OFFSET", "340"), ("NO_COLOR", "1")]).unwrap();
         assert_eq!(environment.local(port::ROUTER_HTTP), "http://127.0.0.1:8420");
         assert!(environment.no_color);
+    }
+
+    #[test]
+    fn an_operators_token_is_not_shown_by_debug() {
+        let environment = read(&[("ALPHASWARM_OPERATOR_TOKEN", "a.secret.b")]).unwrap();
+        assert_eq!(
+            environment.operator_token.as_ref().unwrap().expose(),
+            "a.secret.b"
+        );
+        assert!(!format!("{environment:?}").contains("secret"));
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! Bodies of the HTTP interfaces that operators and tests use.
 
+mod explain;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CellId, Principal, ProviderId, TenantId};
+use crate::id::{CellId, Principal, PrincipalKind, ProviderId, TenantId};
+
+pub use explain::{
+    ExplainRequest, Explained, ExplainedLink, ExplainedRoute, ExplainedTenant, Step, StepOutcome, StepTaken,
+};
 
 /// `/resolve`: where a request would go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +19,9 @@ pub struct Resolved {
     pub cell: String,
     /// Absent on an anonymous public route.
     pub principal: Option<Principal>,
+    /// Person, service or agent; absent with `principal`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub principal_kind: Option<PrincipalKind>,
     /// Absent on an anonymous public route.
     pub provider: Option<ProviderId>,
     /// The snapshot's version that decided, `<epoch>.<number>`.

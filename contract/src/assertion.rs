@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CellId, Principal, TenantId};
+use crate::id::{CellId, Principal, PrincipalKind, TenantId};
 
 /// The longest life of an assertion, in seconds. Short, because a cell cannot ask whether it was withdrawn.
 pub const MAX_LIFETIME_SECONDS: i64 = 60;
@@ -18,6 +18,9 @@ pub struct AssertionClaims {
     /// The principal; absent for an anonymous request on a public route.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sub: Option<Principal>,
+    /// Person, service or agent; absent with `sub`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub principal_kind: Option<PrincipalKind>,
     /// The tenant; absent for an anonymous request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tenant: Option<TenantId>,

@@ -101,6 +101,19 @@ id!(
 #[serde(try_from = "String", into = "String")]
 pub struct Principal(Arc<str>);
 
+/// What kind of caller a principal is. It travels beside the principal, because an agent that acts for a person
+/// bears that person's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// A person.
+    User,
+    /// A program under its own name: client credentials, app-only, service token.
+    Service,
+    /// An AI agent, under its own or a user's name (Entra Agent ID).
+    Agent,
+}
+
 impl Principal {
     /// Encodes `stable_id`: everything but letters, digits and `-._~@|/` becomes `%XX`.
     #[must_use]
@@ -109,8 +122,16 @@ impl Principal {
         let mut text = String::with_capacity(provider.as_str().len() + 1 + stable_id.len());
         text.push_str(provider.as_str());
         text.push(':');
-        for byte in stable_id.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~@|/".contains(&byte) {
+        let is_plain =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'@' | b'|' | b'/');
+        // Nearly every id is plain throughout.
+        let (plain, rest) = match stable_id.bytes().position(|b| !is_plain(b)) {
+            Some(at) => stable_id.split_at(at),
+            None => (stable_id, ""),
+        };
+        text.push_str(plain);
+        for byte in rest.bytes() {
+            if is_plain(byte) {
                 text.push(char::from(byte));
             } else {
                 // Writing to a String cannot fail.

@@ -25,5 +25,5 @@ pub mod port;
 
 pub use code::Code;
 pub use envelope::Envelope;
-pub use id::{CellId, InvalidId, Principal, ProviderId, TenantId};
+pub use id::{CellId, InvalidId, Principal, PrincipalKind, ProviderId, TenantId};
 pub use link::LinkKind;

@@ -1,5 +1,7 @@
 //! What the route's class asks of a verified caller. Passing yields a [`Permit`], without which nothing can be placed.
 
+use std::sync::Arc;
+
 use identity::VerifiedClaims;
 
 use crate::denial::{DenyReason, StepUp};
@@ -28,10 +30,10 @@ pub fn authorize(rule: &Rule, claims: &VerifiedClaims, now: i64) -> Result<Permi
             }
         };
         if !claims.strong || !fresh {
-            let takes_claims_challenge = claims.takes_claims_challenge;
             return Err(DenyReason::StepUp(StepUp {
                 max_age,
-                takes_claims_challenge,
+                by_claims: claims.takes_claims_challenge && !claims.strong,
+                challenge: Arc::clone(&claims.challenge),
             }));
         }
     }

@@ -1,9 +1,14 @@
 //! Which token counts. Only three places are read; cookies and query parameters are never credentials.
 
 use contract::header;
+use identity::Rule;
+use identity::unverified::MAX_TOKEN_BYTES;
 
 use crate::attributes::{Attributes, Field};
 use crate::denial::DenyReason;
+
+/// The longest list of WebSocket protocols that is looked through, in bytes: a token and a few names.
+const MAX_PROTOCOLS_BYTES: usize = 2 * MAX_TOKEN_BYTES;
 
 /// The tokens a request presents, still unverified.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +69,10 @@ fn parse_bearer(value: &[u8]) -> Result<&str, DenyReason> {
 
 /// The alphabet of a compact JWS. A comma (two joined header lines), a space, a tab or any other byte is refused.
 fn parse_token(value: &[u8]) -> Result<&str, DenyReason> {
+    // Before its bytes are looked at: a megabyte of garbage must not cost more than its length.
+    if value.len() > MAX_TOKEN_BYTES {
+        return Err(DenyReason::Token(Rule::Size.into()));
+    }
     if value.is_empty() || !is_token(value) {
         return Err(DenyReason::Credential("token: not a compact JWS"));
     }
@@ -87,6 +96,9 @@ fn parse_subprotocol(field: Field<'_>) -> Result<Option<&str>, DenyReason> {
         Field::One(value) => value,
         Field::Repeated => return Err(DenyReason::Credential("subprotocol: repeated")),
     };
+    if value.len() > MAX_PROTOCOLS_BYTES {
+        return Err(DenyReason::Credential("subprotocol: too long"));
+    }
     let mut found = None;
     for token in protocols(value).filter_map(bearer_protocol) {
         if found.replace(parse_token(token)?).is_some() {
@@ -118,6 +130,9 @@ impl ProtocolRewrite {
             // Only outside a handshake (see `parse_subprotocol`), where the header has no meaning.
             Field::Repeated => return Self::Remove,
         };
+        if value.len() > MAX_PROTOCOLS_BYTES {
+            return Self::Remove;
+        }
         if !protocols(value).any(|p| bearer_protocol(p).is_some()) {
             return Self::Keep;
         }
@@ -189,6 +204,35 @@ mod tests {
             ..Attributes::default()
         };
         assert!(Credentials::parse(&repeated).is_err());
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_looked_at() {
+        let refused = |attributes: Attributes<'_>| Credentials::parse(&attributes).err();
+        let size = Some(DenyReason::Token(Rule::Size.into()));
+        let token = "a".repeat(MAX_TOKEN_BYTES + 1);
+        let authorization = format!("Bearer {token}");
+        let reason = refused(Attributes {
+            authorization: Field::One(authorization.as_bytes()),
+            ..Attributes::default()
+        });
+        assert_eq!(reason, size);
+        let reason = refused(Attributes {
+            access_assertion: Field::One(token.as_bytes()),
+            ..Attributes::default()
+        });
+        assert_eq!(reason, size);
+        assert!(bearer(&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES))).is_some());
+
+        let protocols = "chat,".repeat(MAX_PROTOCOLS_BYTES / 5 + 1);
+        let reason = refused(Attributes {
+            upgrade: Field::One(b"websocket"),
+            websocket_protocol: Field::One(protocols.as_bytes()),
+            ..Attributes::default()
+        });
+        assert_eq!(reason, Some(DenyReason::Credential("subprotocol: too long")));
+        let protocols = Field::One(protocols.as_bytes());
+        assert_eq!(ProtocolRewrite::of(protocols), ProtocolRewrite::Remove);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::api::Step;
 use contract::assertion::{AssertionClaims, MAX_LIFETIME_SECONDS};
 use contract::{CellId, TenantId};
 use identity::{AssertionSlot, Identity, Minter, Refusal, Slot, VerifiedToken};
@@ -39,33 +40,85 @@ pub struct World<'w> {
 /// Decides one request. `now` is in seconds since 1970. Never waits, never panics on any input.
 #[must_use]
 pub fn decide<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Decision<'w> {
-    match route(attributes, world, now) {
+    match walk(attributes, world, now, &mut Nobody) {
         Ok(route) => Decision::Allow(route),
         Err(reason) => Decision::Deny(reason),
     }
 }
 
-fn route<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Result<Route<'w>, DenyReason> {
+/// Who watches a walk through the steps. There is one walk: [`decide`] takes it unwatched, [`crate::explain`] writes
+/// down what it sees, so that an explanation cannot differ from the decision it explains.
+pub(crate) trait Witness<'w> {
+    /// The walk comes to a step; the last one before an error is the one that refuses.
+    fn comes_to(&mut self, _step: Step) {}
+
+    /// The rule that the policy has for the route.
+    fn sees_rule(&mut self, _rule: &Rule, _strictest: bool) {}
+
+    /// The tenant that was chosen.
+    fn sees_tenant(&mut self, _tenant: &TenantView<'w>) {}
+
+    /// Verifies a token.
+    fn verify(
+        &mut self,
+        identity: &Identity,
+        token: &str,
+        slot: Slot,
+        now: i64,
+    ) -> Result<Arc<VerifiedToken>, Refusal>;
+}
+
+/// The witness of a check: tokens are looked up in the cache, nothing is written down.
+struct Nobody;
+
+impl Witness<'_> for Nobody {
+    fn verify(
+        &mut self,
+        identity: &Identity,
+        token: &str,
+        slot: Slot,
+        now: i64,
+    ) -> Result<Arc<VerifiedToken>, Refusal> {
+        identity.verify(token, slot, now)
+    }
+}
+
+/// The steps, in order; the first denial ends them.
+pub(crate) fn walk<'w>(
+    attributes: &Attributes<'_>,
+    world: &World<'w>,
+    now: i64,
+    witness: &mut impl Witness<'w>,
+) -> Result<Route<'w>, DenyReason> {
+    witness.comes_to(Step::Registry);
     let snapshot = world.snapshot.ok_or(DenyReason::NotReady("registry"))?;
+    witness.comes_to(Step::Request);
     let host = attributes.canonical_host()?;
     let reading = attributes.read_path()?;
     let (rule, host) = if attributes.vouched {
         attributes.check_method()?;
         let rule = match reading {
-            Reading::Plain => world
-                .policy
-                .lookup(attributes.method, &host, attributes.path_only()),
-            Reading::Doubtful => world.policy.strictest(),
+            Reading::Plain => Some(
+                world
+                    .policy
+                    .lookup(attributes.method, &host, attributes.path_only()),
+            ),
+            Reading::Doubtful => None,
         };
         (rule, Some(host.as_ref()))
     } else {
-        (world.policy.strictest(), None)
+        (None, None)
     };
+    witness.comes_to(Step::Route);
+    let strictest = rule.is_none();
+    let rule = rule.unwrap_or(world.policy.strictest());
+    witness.sees_rule(rule, strictest);
+    witness.comes_to(Step::Credential);
     let credentials = match world.auth_mode {
         AuthMode::Required | AuthMode::Optional => Credentials::parse(attributes)?,
         AuthMode::Disabled => Credentials::default(),
     };
-    let caller = verify(&credentials, world, now)?;
+    let caller = verify(&credentials, world, now, witness)?;
     let request = Request {
         world,
         snapshot,
@@ -74,8 +127,8 @@ fn route<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Result
         now,
     };
     let mut route = match caller {
-        Some(caller) => request.route_caller(caller)?,
-        None => request.route_anonymous()?,
+        Some(caller) => request.route_caller(caller, witness)?,
+        None => request.route_anonymous(witness)?,
     };
     route.protocols = ProtocolRewrite::of(attributes.websocket_protocol);
     Ok(route)
@@ -88,7 +141,12 @@ struct Caller {
 }
 
 /// Verifies what was presented: all of it must be good, whatever the route asks.
-fn verify(credentials: &Credentials<'_>, world: &World<'_>, now: i64) -> Result<Option<Caller>, DenyReason> {
+fn verify<'w>(
+    credentials: &Credentials<'_>,
+    world: &World<'w>,
+    now: i64,
+    witness: &mut impl Witness<'w>,
+) -> Result<Option<Caller>, DenyReason> {
     let refused = |refusal: Refusal, reason: fn(Refusal) -> DenyReason| {
         if refusal.is_unavailable() {
             DenyReason::NotReady("keys")
@@ -98,12 +156,22 @@ fn verify(credentials: &Credentials<'_>, world: &World<'_>, now: i64) -> Result<
     };
     let bearer = credentials
         .bearer
-        .map(|token| world.identity.verify(token, Slot::Bearer, now))
+        .map(|token| {
+            witness.comes_to(Step::Token);
+            witness.verify(world.identity, token, Slot::Bearer, now)
+        })
         .transpose()
         .map_err(|refusal| refused(refusal, DenyReason::Token))?;
     let access = credentials
         .access
-        .map(|token| world.identity.verify(token, Slot::Access, now))
+        .map(|token| {
+            witness.comes_to(if bearer.is_some() {
+                Step::AccessToken
+            } else {
+                Step::Token
+            });
+            witness.verify(world.identity, token, Slot::Access, now)
+        })
         .transpose();
     match (bearer, access) {
         (Some(token), access) => {
@@ -127,13 +195,15 @@ struct Request<'r, 'w> {
 }
 
 impl<'w> Request<'_, 'w> {
-    fn route_caller(&self, caller: Caller) -> Result<Route<'w>, DenyReason> {
+    fn route_caller(&self, caller: Caller, witness: &mut impl Witness<'w>) -> Result<Route<'w>, DenyReason> {
         let claims = &caller.token.claims;
+        witness.comes_to(Step::Revocation);
         tenant::check_revocation(claims, self.snapshot)?;
         if let Some(access) = &caller.access {
             tenant::check_revocation(&access.claims, self.snapshot)?;
         }
         if let Class::Platform { platform, .. } = &self.rule.class {
+            witness.comes_to(Step::Authorization);
             let _permit = authorize(self.rule, claims, self.now)?;
             return Ok(Route {
                 token: Some(caller.token),
@@ -141,9 +211,14 @@ impl<'w> Request<'_, 'w> {
             });
         }
         let access = caller.access.as_ref().map(|access| &access.claims);
+        witness.comes_to(Step::Tenant);
         let tenant = tenant::lookup(claims, access, self.host, self.snapshot)?;
+        witness.sees_tenant(&tenant);
+        witness.comes_to(Step::Authorization);
         let permit = authorize(self.rule, claims, self.now)?;
+        witness.comes_to(Step::Placement);
         let placed = place(&permit, &tenant, self.snapshot)?;
+        witness.comes_to(Step::CellClaim);
         let audited_cell_claim = check_cell_claim(claims, tenant.placement.as_ref(), self.world.cba_mode)?;
         let assertion = self.assertion(
             &caller.token.assertion,
@@ -160,13 +235,15 @@ impl<'w> Request<'_, 'w> {
         })
     }
 
-    fn route_anonymous(&self) -> Result<Route<'w>, DenyReason> {
+    fn route_anonymous(&self, witness: &mut impl Witness<'w>) -> Result<Route<'w>, DenyReason> {
         if !self.world.warm {
             return Err(DenyReason::NotReady("keys"));
         }
         match (&self.rule.class, self.world.auth_mode) {
             (Class::Public { cell, assertion }, _) => {
+                witness.comes_to(Step::Authorization);
                 let permit = exempt(self.rule)?;
+                witness.comes_to(Step::Placement);
                 let placed = place_anonymous(&permit, cell.as_str(), self.snapshot)?;
                 let assertion = self.assertion(assertion, &placed, None, None);
                 Ok(Route {
@@ -182,16 +259,23 @@ impl<'w> Request<'_, 'w> {
                 _,
             ) => Ok(self.to(Destination::Platform(platform))),
             (_, AuthMode::Required) => Err(DenyReason::NoCredential),
-            (_, AuthMode::Optional | AuthMode::Disabled) => self.route_by_host(&exempt(self.rule)?),
+            (_, AuthMode::Optional | AuthMode::Disabled) => self.route_by_host(&exempt(self.rule)?, witness),
         }
     }
 
     /// Dev modes: a request without a token goes where its host says.
-    fn route_by_host(&self, permit: &Permit) -> Result<Route<'w>, DenyReason> {
+    fn route_by_host(
+        &self,
+        permit: &Permit,
+        witness: &mut impl Witness<'w>,
+    ) -> Result<Route<'w>, DenyReason> {
         if let Class::Platform { platform, .. } = &self.rule.class {
             return Ok(self.to(Destination::Platform(platform)));
         }
+        witness.comes_to(Step::Tenant);
         let tenant = tenant::by_host(self.host, self.snapshot)?;
+        witness.sees_tenant(&tenant);
+        witness.comes_to(Step::Placement);
         let placed = place(permit, &tenant, self.snapshot)?;
         // Without a token there is nothing to keep the assertion in; dev modes may mint one a request.
         let assertion = self.assertion(&AssertionSlot::default(), &placed, Some(&tenant), None);
@@ -229,27 +313,28 @@ impl<'w> Request<'_, 'w> {
         let minter = self.world.minter;
         let tenant = tenant.map(|tenant| tenant.id);
         let claims = token.map(|token| &token.claims);
-        // Ids in a snapshot were checked when they were read; the parses cannot fail. If one did, a cell in enforce
-        // mode refuses the missing assertion, so that even this ends closed.
-        let aud = CellId::parse(placed.cell).ok()?;
         let of = identity::Placed {
             cell: placed.cell,
             tenant,
             epoch: placed.epoch,
         };
-        let assertion = slot.get_or_mint(minter, of, self.now, || AssertionClaims {
-            iss: minter.router_id().to_owned(),
-            aud,
-            sub: claims.map(|claims| claims.principal.clone()),
-            tenant: tenant.and_then(|tenant| TenantId::parse(tenant).ok()),
-            scopes: claims
-                .filter(|claims| !claims.scopes.is_empty())
-                .map(|claims| claims.scopes.to_string()),
-            epoch: placed.epoch,
-            iat: self.now,
-            exp: self.now.saturating_add(MAX_LIFETIME_SECONDS),
-        });
-        Some(assertion)
+        slot.get_or_mint(minter, of, self.now, || {
+            Some(AssertionClaims {
+                iss: minter.router_id().to_owned(),
+                // Ids in a snapshot were checked when they were read; the parses cannot fail. If one did, a cell in
+                // enforce mode refuses the missing assertion, so that even this ends closed.
+                aud: CellId::parse(placed.cell).ok()?,
+                sub: claims.map(|claims| claims.principal.clone()),
+                principal_kind: claims.map(|claims| claims.principal_kind),
+                tenant: tenant.and_then(|tenant| TenantId::parse(tenant).ok()),
+                scopes: claims
+                    .filter(|claims| !claims.scopes.is_empty())
+                    .map(|claims| claims.scopes.to_string()),
+                epoch: placed.epoch,
+                iat: self.now,
+                exp: self.now.saturating_add(MAX_LIFETIME_SECONDS),
+            })
+        })
     }
 }
 

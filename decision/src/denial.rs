@@ -1,7 +1,9 @@
 //! Why a step of a check refuses: one reason for the operator, one code for the client.
 
+use std::sync::Arc;
+
 use contract::Code;
-use identity::Refusal;
+use identity::{Challenge, Refusal};
 
 /// Why a request is denied. The operator's log gets the reason; the client gets [`DenyReason::code`] only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,12 +71,15 @@ pub enum DenyReason {
 }
 
 /// What a client must bring to pass a step-up (RFC 9470).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepUp {
     /// A sign-in not older than this many seconds.
     pub max_age: Option<u32>,
-    /// The token's provider understands a claims challenge and the client said it takes one (Entra `cp1`).
-    pub takes_claims_challenge: bool,
+    /// The provider's claims challenge is to be sent, if it has one: the client said that it takes one, and what the
+    /// token lacks is the strength that it asks for. A strong token that is too old would only be asked for again.
+    pub by_claims: bool,
+    /// The provider's words.
+    pub challenge: Arc<Challenge>,
 }
 
 impl DenyReason {

@@ -11,7 +11,8 @@
 //! 6. [`placement`]: the permit's tenant is in one cell, or on its way.
 //! 7. [`outcome`]: an allow names the cell; a denial has one reason for the operator and one code for the client.
 //!
-//! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it.
+//! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it. [`explain`] takes
+//! the same walk and tells operators what it saw.
 
 pub mod denial;
 
@@ -31,8 +32,11 @@ pub mod outcome;
 
 pub mod decide;
 
+pub mod explain;
+
 pub use attributes::{Attributes, Field};
 pub use decide::{World, decide};
 pub use denial::{DenyReason, StepUp};
+pub use explain::explain;
 pub use outcome::{Decision, Destination, Route};
 pub use policy::{AuthMode, CbaMode, Policy};

@@ -62,6 +62,19 @@ pub enum Class {
     },
 }
 
+impl Class {
+    /// The class as the file names it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Authenticated => "authenticated",
+            Self::StepUp { .. } => "step_up",
+            Self::Public { .. } => "public",
+            Self::Platform { .. } => "platform",
+        }
+    }
+}
+
 /// One rule of the file.
 #[derive(Debug)]
 pub struct Rule {
@@ -217,6 +230,27 @@ impl Rule {
             && self.path == other.path
             && self.methods.is_empty() == other.methods.is_empty()
             && (self.methods.is_empty() || self.methods.iter().any(|m| other.methods.contains(m)))
+    }
+}
+
+/// Which requests it is about.
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.methods.is_empty() {
+            f.write_str("any method")?;
+        } else {
+            f.write_str(&self.methods.join(" or "))?;
+        }
+        match &self.host {
+            None => f.write_str(", any host")?,
+            Some(HostPattern::Exact(name)) => write!(f, ", host {name}")?,
+            Some(HostPattern::Below(suffix)) => write!(f, ", host *{suffix}")?,
+        }
+        match &self.path {
+            PathPattern::Exact(path) => write!(f, ", path {path}"),
+            PathPattern::Prefix(prefix) if prefix.is_empty() => f.write_str(", any path"),
+            PathPattern::Prefix(prefix) => write!(f, ", paths below {prefix}"),
+        }
     }
 }
 

@@ -161,27 +161,28 @@ impl Minted {
 }
 
 impl AssertionSlot {
-    /// The kept assertion if it says exactly this and is younger than half its life; else a new one, from `claims`.
+    /// The kept assertion if it says exactly this and is younger than half its life; else a new one, from `claims`, or
+    /// none where there are no claims to be made.
     pub fn get_or_mint(
         &self,
         minter: &Minter,
         placed: Placed<'_>,
         now: i64,
-        claims: impl FnOnce() -> AssertionClaims,
-    ) -> Arc<str> {
+        claims: impl FnOnce() -> Option<AssertionClaims>,
+    ) -> Option<Arc<str>> {
         if let Some(minted) = self.0.load().as_ref()
             && minted.fits(minter, placed, now)
         {
-            return Arc::clone(&minted.token);
+            return Some(Arc::clone(&minted.token));
         }
-        let claims = claims();
+        let claims = claims()?;
         let token = minter.mint(&claims);
         self.0.store(Some(Arc::new(Minted {
             kid: Arc::clone(&minter.kid),
             claims,
             token: Arc::clone(&token),
         })));
-        token
+        Some(token)
     }
 }
 

@@ -1,7 +1,11 @@
 //! What a verified token says, in our words and no provider's.
 
-use contract::{LinkKind, Principal, ProviderId};
+use std::sync::Arc;
+
+use contract::{LinkKind, Principal, PrincipalKind, ProviderId};
 use serde::{Deserialize, Serialize};
+
+use crate::step_up::Challenge;
 
 /// Which rules a provider's tokens follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,20 +37,8 @@ impl std::fmt::Display for ProviderKind {
     }
 }
 
-/// What kind of caller a principal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PrincipalKind {
-    /// A person.
-    User,
-    /// A program under its own name: client credentials, app-only, service token.
-    Service,
-    /// An AI agent, under its own or a user's name (Entra Agent ID).
-    Agent,
-}
-
 /// A part of the token that an identity link may name: with the provider's instance name it finds the tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ExternalId {
     /// Which part.
     pub kind: LinkKind,
@@ -55,7 +47,7 @@ pub struct ExternalId {
 }
 
 /// The claims of a token that passed every rule of its provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedClaims {
     /// The provider instance that issued it.
     pub provider: ProviderId,
@@ -94,4 +86,7 @@ pub struct VerifiedClaims {
     pub strong: bool,
     /// The client understands an Entra claims challenge (`xms_cc` has `cp1`).
     pub takes_claims_challenge: bool,
+    /// What its provider wants a client to be told whose sign-in is too weak. Configuration, not a claim.
+    #[serde(skip)]
+    pub challenge: Arc<Challenge>,
 }

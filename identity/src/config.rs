@@ -28,17 +28,30 @@
 //! ```
 //!
 //! Every provider also takes `leeway_seconds` (60), `max_lifetime_seconds`, `algorithm` (RS256), `jwks_uri` (skips
-//! discovery), `cell_claim`, `step_up = { claim = …, values = […] }` and `links_from`.
+//! discovery), `cell_claim` and `links_from`.
+//!
+//! `step_up = { claim = …, values = […] }` is the provider's sign of a strong sign-in, of users only; one of the values
+//! is enough. By default Entra's `acrs` with `c1` and Auth0's `amr` with `mfa`; Access has none. A client that lacks it
+//! is told `acr_values` (a further setting of `step_up`, "high" by default); an Entra client that announced `cp1` gets a
+//! claims challenge for the first of the values instead.
+//!
+//! `scopes_from` (Access only) names the claim whose strings become scopes: a literal name such as `"groups"`, or
+//! `"custom.<literal name>"` for a member of `custom`, where Access puts an identity provider's own claims. Words that
+//! are no scope are dropped, operator scopes of anybody but operators too. Without it, Access tokens have no scopes.
 
 mod build;
 mod raw;
+mod step_up;
 pub(crate) mod url;
+
+use std::sync::Arc;
 
 use contract::ProviderId;
 
 use crate::algorithm::Algorithm;
 use crate::claims::ProviderKind;
 use crate::profile::Profile;
+use crate::step_up::Challenge;
 
 /// The trusted providers.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +140,8 @@ pub struct ProviderConfig {
     pub(crate) max_lifetime: i64,
     pub(crate) cell_claim: Option<String>,
     pub(crate) step_up: Option<StepUp>,
+    /// What a client is told that lacks it.
+    pub(crate) challenge: Arc<Challenge>,
     #[cfg_attr(
         not(feature = "fetch"),
         expect(dead_code, reason = "only the fetcher asks where keys are")

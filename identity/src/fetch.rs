@@ -41,7 +41,8 @@ pub struct FetchOptions {
     pub directory: Option<PathBuf>,
     /// For how long keys are trusted after their last fetch; Cloudflare Access keys for seven days at most.
     pub max_staleness: Duration,
-    /// Time between refreshes, ±10 %. By default an hour for Entra and 15 minutes for the others.
+    /// Time between refreshes, ±10 %. By default an hour for Entra and 15 minutes for the others. Never more than a
+    /// third of `max_staleness`, so that one failed refresh does not make keys run out.
     pub refresh: Option<Duration>,
     /// Fetches that unknown keys may cause at once.
     pub miss_burst: u32,
@@ -55,8 +56,8 @@ pub struct FetchOptions {
     pub retry_min: Duration,
     /// The longest pause while there are no keys.
     pub retry_max: Duration,
-    /// Trusted certificate authorities instead of the system's, DER.
-    pub roots: Option<Vec<CertificateDer<'static>>>,
+    /// Certificate authorities that are trusted beside the system's, DER.
+    pub extra_roots: Vec<CertificateDer<'static>>,
 }
 
 impl Default for FetchOptions {
@@ -71,7 +72,7 @@ impl Default for FetchOptions {
             deadline: Duration::from_secs(3),
             retry_min: Duration::from_millis(200),
             retry_max: Duration::from_secs(15),
-            roots: None,
+            extra_roots: Vec::new(),
         }
     }
 }
@@ -82,7 +83,7 @@ pub async fn refresh_keys(
     options: FetchOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let downloader = Arc::new(Downloader::new(options.roots.as_deref(), options.deadline));
+    let downloader = Arc::new(Downloader::new(&options.extra_roots, options.deadline));
     let options = Arc::new(options);
     let mut tasks = JoinSet::new();
     for provider in identity.providers() {
@@ -186,10 +187,11 @@ impl Refresher {
     }
 
     fn refresh_interval(&self) -> Duration {
-        self.options.refresh.unwrap_or(match self.provider.config.kind() {
+        let wanted = self.options.refresh.unwrap_or(match self.provider.config.kind() {
             ProviderKind::Entra => Duration::from_secs(3600),
             ProviderKind::Auth0 | ProviderKind::CloudflareAccess => Duration::from_secs(900),
-        })
+        });
+        wanted.min((self.options.max_staleness / 3).max(self.options.retry_min))
     }
 
     fn pause_after(&self, failures: u32) -> Duration {
@@ -219,7 +221,7 @@ impl Refresher {
             Ok(fetched) => fetched,
             Err(error) => {
                 tracing::warn!(%provider, %error, "keys not refreshed; the last good ones stay in use");
-                self.provider.note_fetch(Some(error.to_string()));
+                self.provider.note_fetch(Some((error.kind(), error.to_string())));
                 self.jwks_uri = None;
                 return Err(error);
             }

@@ -26,18 +26,51 @@ pub(crate) enum Json<'a> {
 
 /// Members in the order of the document, each name once.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+pub(crate) struct Object<'a>(Vec<Member<'a>>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Member<'a> {
+    tag: Tag,
+    name: Cow<'a, str>,
+    value: Json<'a>,
+}
+
+/// A name's length and its first seven bytes in one word. Most names of claims are told apart by it alone, and a
+/// profile asks for two dozen of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tag(u64);
+
+impl Tag {
+    #[inline]
+    fn of(name: &str) -> Self {
+        let mut word = [0; 8];
+        for (place, byte) in word.iter_mut().zip(name.bytes().take(7)) {
+            *place = byte;
+        }
+        // Longer names than that share a length; their text decides, as always.
+        word[7] = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        Self(u64::from_ne_bytes(word))
+    }
+}
+
+impl<'a> Member<'a> {
+    fn is(&self, tag: Tag, name: &str) -> bool {
+        self.tag == tag && self.name == name
+    }
+}
 
 impl<'a> Object<'a> {
+    #[inline]
     pub(crate) fn get(&self, name: &str) -> Option<&Json<'a>> {
+        let tag = Tag::of(name);
         self.0
             .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value)
+            .find(|member| member.is(tag, name))
+            .map(|member| &member.value)
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_ref())
+        self.0.iter().map(|member| member.name.as_ref())
     }
 }
 
@@ -63,10 +96,13 @@ pub(crate) fn parse_object(bytes: &[u8], limits: Limits) -> Result<Object<'_>, J
         values_left: Cell::new(limits.values),
         duplicate: Cell::new(false),
     };
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    // Once for all, so that the reader need not check string by string.
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Malformed)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let parsed = Seed {
         state: &state,
         depth_left: limits.depth,
+        outermost: true,
     }
     .deserialize(&mut reader)
     .and_then(|value| reader.end().map(|()| value));
@@ -86,6 +122,7 @@ struct State {
 struct Seed<'s> {
     state: &'s State,
     depth_left: u8,
+    outermost: bool,
 }
 
 impl Seed<'_> {
@@ -94,7 +131,11 @@ impl Seed<'_> {
             .depth_left
             .checked_sub(1)
             .ok_or_else(|| E::custom("too deep"))?;
-        Ok(Self { depth_left, ..self })
+        Ok(Self {
+            depth_left,
+            outermost: false,
+            ..self
+        })
     }
 }
 
@@ -159,9 +200,18 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let seed = self.descend()?;
-        let mut object = Vec::with_capacity(16);
+        let mut object = Vec::new();
         while let Some(Name(name)) = members.next_key()? {
-            object.push((name, members.next_value_seed(seed)?));
+            let value = members.next_value_seed(seed)?;
+            if object.is_empty() && self.outermost {
+                // Claims are about this many. Nested objects grow as they come: what only says `{` reserves nothing.
+                object.reserve(16);
+            }
+            object.push(Member {
+                tag: Tag::of(&name),
+                name,
+                value,
+            });
         }
         if has_duplicate(&object) {
             self.state.duplicate.set(true);
@@ -172,14 +222,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
 }
 
 /// Pairwise for the usual few members; sorted for many, so that a hostile object costs n log n.
-fn has_duplicate(members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
+fn has_duplicate(members: &[Member<'_>]) -> bool {
     if members.len() <= 24 {
-        return members
-            .iter()
-            .enumerate()
-            .any(|(at, (name, _))| members.iter().skip(at + 1).any(|(other, _)| other == name));
+        return members.iter().enumerate().any(|(at, member)| {
+            members
+                .iter()
+                .skip(at + 1)
+                .any(|other| other.is(member.tag, &member.name))
+        });
     }
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+    let mut names: Vec<&str> = members.iter().map(|member| member.name.as_ref()).collect();
     names.sort_unstable();
     names.windows(2).any(|pair| pair.first() == pair.last())
 }

@@ -126,7 +126,8 @@ fn first_reason(skipped: &[SkippedKey]) -> String {
 pub struct KeyRing {
     keys: HashMap<Box<str>, Arc<VerificationKey>>,
     skipped: Vec<SkippedKey>,
-    ambiguous: Vec<Box<str>>,
+    /// Names under which different keys were published, with the fingerprints of all of them.
+    ambiguous: HashMap<Box<str>, Vec<[u8; 32]>>,
     fetched_at: i64,
     max_staleness: i64,
 }
@@ -165,7 +166,7 @@ impl KeyRing {
         let mut ring = Self {
             keys: HashMap::new(),
             skipped: Vec::new(),
-            ambiguous: Vec::new(),
+            ambiguous: HashMap::new(),
             fetched_at,
             max_staleness: DEFAULT_MAX_STALENESS_SECONDS,
         };
@@ -207,16 +208,15 @@ impl KeyRing {
             kid: Some(kid.clone()),
             reason: KeyRefused::DuplicateKid,
         };
-        if self.ambiguous.contains(&kid) {
+        if let Some(published) = self.ambiguous.get_mut(&kid) {
+            published.push(key.fingerprint);
             self.skipped.push(refuse);
-        } else if self
-            .keys
-            .get(&kid)
-            .is_some_and(|known| known.fingerprint != key.fingerprint)
+        } else if let Some(known) = self.keys.get(&kid).map(|known| known.fingerprint)
+            && known != key.fingerprint
         {
             self.keys.remove(&kid);
             self.skipped.extend([refuse.clone(), refuse]);
-            self.ambiguous.push(kid);
+            self.ambiguous.insert(kid, vec![known, key.fingerprint]);
         } else {
             self.keys.insert(kid, Arc::new(key));
         }
@@ -255,7 +255,8 @@ impl KeyRing {
     }
 
     /// Takes over from `old`: unchanged keys stay the same object, so that verdicts they gave stand; the others give
-    /// way. A name that has become ambiguous keeps its old key until that runs out by itself.
+    /// way. A name that has become ambiguous keeps its old key until that runs out by itself, if that is still one of
+    /// the published ones: a provider that publishes only others has withdrawn it.
     pub(crate) fn succeed(mut self, old: Option<&Self>, usable_until: i64) -> Self {
         for key in self.keys.values_mut() {
             if let Some(same) = old
@@ -266,8 +267,11 @@ impl KeyRing {
             }
             key.usable_until.store(usable_until, Ordering::Release);
         }
-        for kid in &self.ambiguous {
-            if let Some(key) = old.and_then(|old| old.key(kid)) {
+        for (kid, published) in &self.ambiguous {
+            if let Some(key) = old
+                .and_then(|old| old.key(kid))
+                .filter(|key| published.contains(&key.fingerprint))
+            {
                 self.keys.insert(kid.clone(), Arc::clone(key));
             }
         }

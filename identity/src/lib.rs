@@ -14,8 +14,9 @@
 //!    that it is an access token at all.
 //! 7. [`scopes`]: one normal form; scopes over the platform only from listed operators.
 //! 8. [`claims`]: the result, in no provider's words.
-//! 9. [`refusal`]: or the rule that refused.
-//! 10. [`assertion`]: what the cell receives in its place, minted once and verified there.
+//! 9. [`step_up`]: what to tell a client whose sign-in turns out too weak for its route.
+//! 10. [`refusal`]: or the rule that refused.
+//! 11. [`assertion`]: what the cell receives in its place, minted once and verified there.
 //!
 //! Beside it: [`config`] says who is trusted, [`explain`] tells an operator how far a token came, [`jws_only`] runs
 //! public test vectors. `fetch` is the only I/O: it learns keys in the background and keeps the last good ones on
@@ -48,6 +49,8 @@ pub mod scopes;
 
 pub mod claims;
 
+pub mod step_up;
+
 pub mod refusal;
 
 pub mod assertion;
@@ -62,7 +65,7 @@ pub mod jws_only;
 pub mod fetch;
 
 pub use assertion::{AssertionKeys, AssertionSlot, Minter, Placed};
-pub use claims::{ExternalId, PrincipalKind, ProviderKind, VerifiedClaims};
+pub use claims::{ExternalId, ProviderKind, VerifiedClaims};
 pub use config::{ConfigErrors, IdentityConfig, ProviderConfig};
 pub use explain::Explanation;
 #[cfg(feature = "fetch")]
@@ -72,4 +75,5 @@ pub use keyring::KeyRing;
 pub use redact::Secret;
 pub use refusal::{Refusal, Rule};
 pub use scopes::Operators;
-pub use verify::{CacheOptions, Identity, KeysFrom, ProviderStatus, Slot, VerifiedToken};
+pub use step_up::{Challenge, ClaimsChallenge};
+pub use verify::{CacheOptions, CacheStatus, Identity, KeysFrom, ProviderStatus, Slot, VerifiedToken};

@@ -5,11 +5,13 @@ mod access;
 mod auth0;
 mod entra;
 
-pub(crate) use access::{Access, Application, ApplicationUse};
+pub(crate) use access::{Access, AccessSettings, Application, ApplicationUse};
 pub(crate) use auth0::{Auth0, Auth0Settings, TokenProfile};
 pub(crate) use entra::{Entra, EntraSettings, TENANT_PLACEHOLDER, Tenants};
 
-use crate::claims::{ExternalId, PrincipalKind, ProviderKind};
+use contract::PrincipalKind;
+
+use crate::claims::{ExternalId, ProviderKind};
 use crate::json::Object;
 use crate::keyring::VerificationKey;
 use crate::refusal::Rule;

@@ -1,8 +1,6 @@
 //! Scopes, roles and permissions in one normal form: space-separated, sorted, each once. Operator scopes count only
 //! from operators.
 
-use std::collections::BTreeSet;
-
 use contract::ProviderId;
 
 use crate::refusal::Rule;
@@ -36,10 +34,12 @@ pub(crate) fn normalize<'a>(
     scopes: impl IntoIterator<Item = &'a str>,
     operator: bool,
 ) -> Result<Box<str>, Rule> {
-    let scopes: BTreeSet<&str> = scopes
+    let mut scopes: Vec<&str> = scopes
         .into_iter()
         .filter(|scope| is_scope(scope) && (operator || !is_operator_scope(scope)))
         .collect();
+    scopes.sort_unstable();
+    scopes.dedup();
     let length: usize = scopes.iter().map(|scope| scope.len() + 1).sum();
     if length > MAX_BYTES {
         return Err(Rule::Scopes);

@@ -26,9 +26,10 @@ const PAYLOAD_LIMITS: Limits = Limits {
 pub(crate) struct UnverifiedToken<'t> {
     /// What the signature covers: `header.payload` as it came.
     pub(crate) signed: &'t [u8],
-    header: Vec<u8>,
-    payload: Vec<u8>,
-    signature: Vec<u8>,
+    /// Header, payload and signature, decoded, one behind the other: one allocation, never longer than the token.
+    decoded: Vec<u8>,
+    payload_at: usize,
+    signature_at: usize,
 }
 
 /// Which parts may be empty.
@@ -57,35 +58,54 @@ impl<'t> UnverifiedToken<'t> {
         if header.is_empty() || signature.is_empty() || (middle.is_empty() && payload == Payload::Claims) {
             return Err(Rule::Parts);
         }
-        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Rule::Base64);
+        // Four characters are three bytes; each part may leave a group begun.
+        let mut decoded = vec![0; token.len() / 4 * 3 + 9];
+        let mut filled = 0;
+        let mut decode = |part: &str| {
+            let free = decoded.get_mut(filled..).unwrap_or_default();
+            filled += BASE64_URL_SAFE_NO_PAD
+                .decode_slice(part, free)
+                .map_err(|_| Rule::Base64)?;
+            Ok::<_, Rule>(filled)
+        };
+        let payload_at = decode(header)?;
+        let signature_at = decode(middle)?;
+        let end = decode(signature)?;
+        decoded.truncate(end);
         Ok(Self {
             signed: token
                 .as_bytes()
                 .get(..header.len() + 1 + middle.len())
                 .ok_or(Rule::Parts)?,
-            header: decode(header)?,
-            payload: decode(middle)?,
-            signature: decode(signature)?,
+            decoded,
+            payload_at,
+            signature_at,
         })
     }
 
     pub(crate) fn header(&self) -> Result<Header<'_>, Rule> {
-        Header::parse(&self.header)
+        Header::parse(self.decoded.get(..self.payload_at).unwrap_or_default())
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.decoded
+            .get(self.payload_at..self.signature_at)
+            .unwrap_or_default()
     }
 
     pub(crate) fn claims(&self) -> Result<Object<'_>, Rule> {
-        json::parse_object(&self.payload, PAYLOAD_LIMITS).map_err(|error| match error {
+        json::parse_object(self.payload(), PAYLOAD_LIMITS).map_err(|error| match error {
             JsonError::Malformed => Rule::PayloadJson,
             JsonError::Duplicate => Rule::PayloadDuplicate,
         })
     }
 
     pub(crate) fn signature(&self) -> &[u8] {
-        &self.signature
+        self.decoded.get(self.signature_at..).unwrap_or_default()
     }
 
     pub(crate) fn into_payload(self) -> Vec<u8> {
-        self.payload
+        self.payload().to_vec()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The verifier: from a token to its verdict, cached.
 
 mod cache;
+mod counts;
 mod full;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -10,7 +12,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use contract::ProviderId;
 use moka::sync::Cache;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::assertion::AssertionSlot;
 use crate::claims::{ProviderKind, VerifiedClaims};
@@ -22,6 +24,7 @@ use crate::scopes::Operators;
 use crate::unverified::MAX_TOKEN_BYTES;
 
 use cache::{KeyHasher, Refused, TokenKey};
+use counts::{Counts, Found};
 pub(crate) use full::Step;
 
 /// Where the token stood in the request. Each slot has its own providers.
@@ -107,10 +110,11 @@ struct Record {
     source: Option<KeysFrom>,
     last_error: Option<String>,
     fetches: u64,
+    failures: BTreeMap<&'static str, u64>,
 }
 
 /// Where a key set came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeysFrom {
     /// From the provider.
@@ -120,7 +124,7 @@ pub enum KeysFrom {
 }
 
 /// What an operator sees of a provider's keys.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderStatus {
     /// The instance.
     pub provider: ProviderId,
@@ -140,8 +144,27 @@ pub struct ProviderStatus {
     pub skipped: Vec<String>,
     /// Successful and failed fetches since the start.
     pub fetches: u64,
+    /// The failed ones among them, by kind: a few fixed names, fit for a metric's label.
+    pub failures: BTreeMap<String, u64>,
     /// Why the last fetch failed; absent after a success.
     pub last_error: Option<String>,
+}
+
+/// How the caches of verdicts fare, since the start and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheStatus {
+    /// Tokens that were known as good.
+    pub hits: u64,
+    /// Tokens that were known as refused.
+    pub refused_hits: u64,
+    /// Tokens that were verified in full.
+    pub misses: u64,
+    /// Good tokens remembered.
+    pub entries: u64,
+    /// Their bytes, by estimate.
+    pub weight: u64,
+    /// Refused tokens remembered.
+    pub refused_entries: u64,
 }
 
 /// What publishing a key set changed.
@@ -160,6 +183,7 @@ pub struct Identity {
     options: CacheOptions,
     verified: Cache<TokenKey, Arc<VerifiedToken>, KeyHasher>,
     refused: Cache<TokenKey, Refused, KeyHasher>,
+    counts: Counts,
     /// Counts changes of any key set; a remembered refusal counts only as long as nothing changed.
     generation: AtomicU64,
     publishing: Mutex<()>,
@@ -189,6 +213,7 @@ impl Identity {
             refused: Cache::builder()
                 .max_capacity(options.refusals)
                 .build_with_hasher(hasher),
+            counts: Counts::default(),
             generation: AtomicU64::new(0),
             publishing: Mutex::new(()),
         })
@@ -205,16 +230,21 @@ impl Identity {
         let key = TokenKey::new(token, slot);
         if let Some(known) = self.verified.get(&key) {
             if known.is_valid(now) {
+                self.counts.add(Found::Hit);
                 return Ok(known);
             }
             self.verified.invalidate(&key);
         }
         let generation = self.generation.load(Ordering::Acquire);
-        if let Some(refused) = self.refused.get(&key)
+        // Nearly no token is there, and to ask whether is a quarter of the price of asking for what is.
+        if self.refused.contains_key(&key)
+            && let Some(refused) = self.refused.get(&key)
             && refused.holds(generation, now)
         {
+            self.counts.add(Found::RefusedHit);
             return Err(refused.rule.into());
         }
+        self.counts.add(Found::Miss);
         match self.verify_in_full(token, slot, now, |_| {}) {
             Ok(verified) => {
                 let verified = Arc::new(verified);
@@ -303,10 +333,19 @@ impl Identity {
         self.providers.len()
     }
 
-    /// Verified tokens remembered now, about.
+    /// How the caches fare. Has them do what they put off, which is not for a check's time.
     #[must_use]
-    pub fn cached_tokens(&self) -> u64 {
-        self.verified.entry_count()
+    pub fn cache_status(&self) -> CacheStatus {
+        self.verified.run_pending_tasks();
+        self.refused.run_pending_tasks();
+        CacheStatus {
+            hits: self.counts.sum(Found::Hit),
+            refused_hits: self.counts.sum(Found::RefusedHit),
+            misses: self.counts.sum(Found::Miss),
+            entries: self.verified.entry_count(),
+            weight: self.verified.weighted_size(),
+            refused_entries: self.refused.entry_count(),
+        }
     }
 
     #[cfg(feature = "fetch")]
@@ -331,12 +370,16 @@ impl Provider {
         change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes the outcome of a fetch for operators.
+    /// Notes the outcome of a fetch for operators: a failure by its kind and in words.
     #[cfg(feature = "fetch")]
-    pub(crate) fn note_fetch(&self, error: Option<String>) {
+    pub(crate) fn note_fetch(&self, failure: Option<(&'static str, String)>) {
         self.record(|record| {
             record.fetches = record.fetches.saturating_add(1);
-            record.last_error = error;
+            if let Some((kind, _)) = failure {
+                let count = record.failures.entry(kind).or_default();
+                *count = count.saturating_add(1);
+            }
+            record.last_error = failure.map(|(_, text)| text);
         });
     }
 
@@ -362,6 +405,11 @@ impl Provider {
                 .map(ToString::to_string)
                 .collect(),
             fetches: record.fetches,
+            failures: record
+                .failures
+                .into_iter()
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .collect(),
             last_error: record.last_error,
         }
     }

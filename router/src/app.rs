@@ -23,10 +23,10 @@ use crate::drain::{self, Shutdown, Trigger};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
 use crate::heartbeat::{self, Fleet};
 use crate::http::{self, Http};
-use crate::outcome::Recorder;
+use crate::outcome::{Recorder, TokenPrefixes};
 use crate::readiness::Readiness;
 use crate::serve::Listener;
-use crate::telemetry::{Metrics, ProviderLabel, start_logging};
+use crate::telemetry::{Metrics, start_logging};
 use crate::tls::ServerTls;
 use crate::world::Edge;
 use crate::xds::Xds;
@@ -82,6 +82,11 @@ fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
 /// Binds every listener, opens the registry and starts what keeps the world current. On an error nothing is left
 /// running.
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+    if config.print_token_prefixes {
+        tracing::warn!(
+            "--unsafe-print-token-prefixes: lines about denied requests carry the first characters of tokens"
+        );
+    }
     let metrics = Metrics::new();
     let tls = config
         .tls
@@ -130,7 +135,14 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         cba_mode: config.cba_mode,
         warm: AtomicBool::new(false),
         strip_token: config.strip_token,
-        recorder: Recorder::new(metrics.clone()),
+        recorder: Recorder::new(
+            metrics.clone(),
+            if config.print_token_prefixes {
+                TokenPrefixes::Printed
+            } else {
+                TokenPrefixes::Hidden
+            },
+        ),
     });
     let readiness = Readiness::new(edge.clone());
     let xds = Xds::new(
@@ -155,6 +167,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         directory: config.state_dir.as_ref().map(|dir| dir.join("keys")),
         max_staleness: config.jwks_max_staleness,
         refresh: config.jwks_refresh,
+        extra_roots: config.jwks_roots.clone(),
         ..identity::FetchOptions::default()
     };
     background.spawn(identity::refresh_keys(identity, fetch, stopped().fired()));
@@ -348,18 +361,7 @@ fn copy_gauges(edge: &Edge, metrics: &Metrics) {
     );
     metrics.set_aside.set(gauge(snapshot.set_aside().len() as u64));
     metrics.cells.set(gauge(snapshot.counts().cells));
-    metrics.cached_tokens.set(gauge(edge.identity.cached_tokens()));
-    for provider in edge.identity.status() {
-        let label = ProviderLabel {
-            provider: provider.provider.to_string(),
-        };
-        metrics
-            .provider_keys
-            .get_or_create(&label)
-            .set(gauge(provider.keys.len() as u64));
-        metrics
-            .provider_keys_age_seconds
-            .get_or_create(&label)
-            .set(provider.age_seconds.unwrap_or(-1));
-    }
+    metrics
+        .verifier
+        .copy(edge.identity.cache_status(), &edge.identity.status());
 }

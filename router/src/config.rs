@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use decision::{AuthMode, CbaMode};
+use rustls::pki_types::CertificateDer;
 
 use crate::resolve::ResolveFrom;
 use crate::tls::TlsFiles;
@@ -83,7 +84,12 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "JWKS_REFRESH",
         "",
-        "how often keys are fetched; by default hourly (Entra) or every 15 minutes",
+        "how often keys are fetched, 100ms to 24h; by default hourly (Entra) or every 15 minutes",
+    ),
+    variable(
+        "JWKS_CA_FILE",
+        "",
+        "PEM CAs to trust beside the system's when keys are fetched, for a private provider",
     ),
     variable(
         "REGISTRY_MAX_STALENESS",
@@ -184,6 +190,8 @@ pub struct Config {
     pub jwks_max_staleness: Duration,
     /// `JWKS_REFRESH`.
     pub jwks_refresh: Option<Duration>,
+    /// The certificates of `JWKS_CA_FILE`.
+    pub jwks_roots: Vec<CertificateDer<'static>>,
     /// `REGISTRY_MAX_STALENESS`.
     pub registry_max_staleness: Duration,
     /// `ALPHASWARM_ROUTER_ID`.
@@ -202,6 +210,8 @@ pub struct Config {
     pub drain: Duration,
     /// `ALPHASWARM_NOT_READY_SECONDS`.
     pub not_ready: Duration,
+    /// `--unsafe-print-token-prefixes`, the one setting that is no variable: nobody inherits it by accident.
+    pub print_token_prefixes: bool,
     /// `ALPHASWARM_LOG`.
     pub log: String,
     /// `ALPHASWARM_LOG_FORMAT`.

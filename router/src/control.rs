@@ -1,16 +1,20 @@
-//! The control listener (9192): xDS for Envoy, and what operators may ask of a running router.
+//! The control listener (9192): xDS for Envoy, and what operators may ask of a running router: [`explain`], the state of
+//! providers' keys, the registry records that are set aside.
+
+mod explain;
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use contract::{Code, Envelope};
 use decision::credentials::Credentials;
 use decision::{Attributes, Field};
 use http::{HeaderMap, StatusCode};
-use identity::Slot;
+use identity::{Slot, VerifiedToken};
+use serde::Serialize;
 
 use crate::world::{Edge, unix_seconds};
 use crate::xds::Xds;
@@ -32,22 +36,42 @@ pub fn routes(control: Control, xds: &Xds) -> Router {
         .merge(
             Router::new()
                 .route("/registry/set-aside", get(set_aside))
+                .route("/jwks/status", get(jwks_status))
+                .route("/explain", post(explain::explain))
                 .with_state(control),
         )
 }
 
 /// The malformed registry records that are left out, by name: `/readyz` only counts them, because it is public.
 async fn set_aside(State(control): State<Control>, headers: HeaderMap) -> Response {
-    if let Err(code) = authorize(&control.edge, &headers) {
-        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
-        return (status, Json(Envelope::<()>::refused(code, ""))).into_response();
+    match authorize(&control.edge, &headers) {
+        Ok(_) => answer(control.edge.registry.load().set_aside()),
+        Err(code) => refuse(code),
     }
-    Json(Envelope::ok(control.edge.registry.load().set_aside())).into_response()
+}
+
+/// Each provider's keys: from where, how old, what the last fetch said.
+async fn jwks_status(State(control): State<Control>, headers: HeaderMap) -> Response {
+    match authorize(&control.edge, &headers) {
+        Ok(_) => answer(control.edge.identity.status()),
+        Err(code) => refuse(code),
+    }
+}
+
+/// What operators are told is for them: nothing between here and there keeps it.
+fn answer(data: impl Serialize) -> Response {
+    let headers = [(http::header::CACHE_CONTROL, "no-store")];
+    (headers, Json(Envelope::ok(data))).into_response()
+}
+
+fn refuse(code: Code) -> Response {
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
+    (status, Json(Envelope::<()>::refused(code, ""))).into_response()
 }
 
 /// A good bearer token of a listed operator with [`READ_SCOPE`]; customers' tokens have lost that scope when they were
-/// verified.
-fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<(), Code> {
+/// verified. A revoked one is no longer good.
+fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<Arc<VerifiedToken>, Code> {
     let mut authorization = Field::Absent;
     headers
         .get_all(http::header::AUTHORIZATION)
@@ -69,8 +93,10 @@ fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<(), Code> {
                 Code::Unauthenticated
             }
         })?;
+    decision::tenant::check_revocation(&token.claims, &edge.registry.load())
+        .map_err(|reason| reason.code())?;
     if token.claims.operator && token.claims.scopes.split(' ').any(|scope| scope == READ_SCOPE) {
-        Ok(())
+        Ok(token)
     } else {
         Err(Code::Forbidden)
     }

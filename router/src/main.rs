@@ -24,6 +24,9 @@ struct Args {
     /// Check the configuration and its files, then exit: 0 good, 64 not.
     #[arg(long)]
     check: bool,
+    /// Unsafe: log the first 4 characters of the token of each denied request.
+    #[arg(long)]
+    unsafe_print_token_prefixes: bool,
 }
 
 fn environment_help() -> String {
@@ -67,7 +70,10 @@ fn main() -> ExitCode {
         errors.extend_from_slice(&found.0);
     }
     let config = match config {
-        Ok(config) if errors.is_empty() => config,
+        Ok(config) if errors.is_empty() => Config {
+            print_token_prefixes: args.unsafe_print_token_prefixes,
+            ..config
+        },
         _ => {
             for error in &errors {
                 eprintln!("tenant-router: {error}");

@@ -17,17 +17,30 @@ pub struct Outcome<'a, 'w> {
     pub strip_token: bool,
 }
 
+/// `--unsafe-print-token-prefixes`: what a log may show of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPrefixes {
+    /// Nothing.
+    Hidden,
+    /// The first [`PREFIX`] bytes of a denied one.
+    Printed,
+}
+
+/// As much of a token as a log may show where that is asked for. It tells a JWT from an opaque token, and not much more.
+pub const PREFIX: usize = 4;
+
 /// Starts the record of a check.
 #[derive(Clone)]
 pub struct Recorder {
     metrics: Metrics,
+    prefixes: TokenPrefixes,
 }
 
 impl Recorder {
     /// A recorder on these metrics.
     #[must_use]
-    pub const fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+    pub const fn new(metrics: Metrics, prefixes: TokenPrefixes) -> Self {
+        Self { metrics, prefixes }
     }
 
     /// Starts the clock. A record that is dropped unrecorded (the check was cancelled or unwound) counts as that.
@@ -35,6 +48,7 @@ impl Recorder {
     pub fn start(&self) -> Record<'_> {
         Record {
             metrics: &self.metrics,
+            prefixes: self.prefixes,
             started: Instant::now(),
             recorded: false,
         }
@@ -44,6 +58,7 @@ impl Recorder {
 /// A check under way.
 pub struct Record<'a> {
     metrics: &'a Metrics,
+    prefixes: TokenPrefixes,
     started: Instant,
     recorded: bool,
 }
@@ -91,6 +106,10 @@ impl Record<'_> {
                     request_id = attributes.request_id,
                     method = shortened(attributes.method),
                     host = shortened(attributes.host),
+                    token_prefix = match self.prefixes {
+                        TokenPrefixes::Hidden => None,
+                        TokenPrefixes::Printed => token_prefix(attributes),
+                    },
                 );
             }
         }
@@ -105,6 +124,20 @@ impl Drop for Record<'_> {
     }
 }
 
+/// The first bytes of the credential, escaped. Only of what was sent as a token: another scheme's credentials are not
+/// shown, and a text so short that its prefix is most of it neither.
+fn token_prefix(attributes: &Attributes<'_>) -> Option<String> {
+    let bearer = attributes.authorization.one().and_then(|value| {
+        let (scheme, token) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+    });
+    let token = bearer.or(attributes.access_assertion.one())?;
+    if token.len() < PREFIX * 4 {
+        return None;
+    }
+    Some(token.get(..PREFIX)?.escape_ascii().to_string())
+}
+
 /// What a client wrote, cut to what a log line needs: headers may hold 60 KiB.
 fn shortened(text: &str) -> &str {
     let mut end = text.len().min(256);
@@ -112,4 +145,44 @@ fn shortened(text: &str) -> &str {
         end -= 1;
     }
     text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decision::Field;
+
+    #[test]
+    fn a_prefix_is_four_bytes_of_a_token_and_of_nothing_else() {
+        let of = |authorization, access_assertion| {
+            token_prefix(&Attributes {
+                authorization,
+                access_assertion,
+                ..Attributes::default()
+            })
+        };
+        let one = |value: &'static str| Field::One(value.as_bytes());
+        assert_eq!(
+            of(one("bearer eyJhbGciOiJSUzI1NiJ9.e30.x"), Field::Absent).as_deref(),
+            Some("eyJh")
+        );
+        assert_eq!(
+            of(Field::Absent, one("eyJ4bGciOiJSUzI1NiJ9.e30.x")).as_deref(),
+            Some("eyJ4")
+        );
+        assert_eq!(
+            of(one("Bearer \n\u{7f}\"xaaaaaaaaaaaaaaaaa"), Field::Absent).as_deref(),
+            Some("\\n\\x7f\\\"x")
+        );
+        for hidden in [
+            one("Basic dXNlcjpwYXNzd29yZGFuZG1vcmU="),
+            one("Bearer short"),
+            one("Bearer"),
+            one(""),
+            Field::Repeated,
+            Field::Absent,
+        ] {
+            assert_eq!(of(hidden, Field::Absent), None, "{hidden:?}");
+        }
+    }
 }

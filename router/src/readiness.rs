@@ -29,6 +29,8 @@ pub struct Report {
     pub registry_version: String,
     /// Registry records that are malformed and left out.
     pub set_aside: usize,
+    /// Providers whose keys were good once and are too old now: their tokens are refused, everybody else is served.
+    pub stale_providers: usize,
     /// What is missing, when not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,
@@ -52,6 +54,11 @@ impl Readiness {
     /// What is missing; empty when ready.
     #[must_use]
     pub fn pending(&self) -> Vec<String> {
+        self.look().0
+    }
+
+    /// What is missing, and how many providers went stale.
+    fn look(&self) -> (Vec<String>, usize) {
         let mut pending = Vec::new();
         if self.draining.load(Ordering::Relaxed) {
             pending.push("draining".to_owned());
@@ -68,15 +75,23 @@ impl Readiness {
             // Before anybody hears that we are ready: from then on anonymous requests are decided too.
             self.edge.warm.store(true, Ordering::Relaxed);
         }
-        pending.extend(keys);
-        pending
+        // A start waits for every provider. Later, one whose keys ran out must not take the others' tenants along: the
+        // same outage reaches every router, and a load balancer would find none that is ready.
+        let serves =
+            self.edge.warm.load(Ordering::Relaxed) && keys.len() < self.edge.identity.provider_count();
+        if serves {
+            (pending, keys.len())
+        } else {
+            pending.extend(keys);
+            (pending, 0)
+        }
     }
 
     /// The public report.
     #[must_use]
     pub fn report(&self) -> Report {
         use decision::{AuthMode, CbaMode};
-        let pending = self.pending();
+        let (pending, stale_providers) = self.look();
         let snapshot = self.edge.registry.load();
         Report {
             status: if pending.is_empty() { "ok" } else { "pending" },
@@ -93,6 +108,7 @@ impl Readiness {
             },
             registry_version: snapshot.version().to_string(),
             set_aside: snapshot.set_aside().len(),
+            stale_providers,
             pending,
         }
     }

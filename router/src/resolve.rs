@@ -135,6 +135,7 @@ fn allowed(route: &Route<'_>) -> Response<Body> {
         tenant: route.tenant.and_then(|tenant| TenantId::parse(tenant).ok()),
         cell: route.destination.to_string(),
         principal: claims.map(|claims| claims.principal.clone()),
+        principal_kind: claims.map(|claims| claims.principal_kind),
         provider: claims.map(|claims| claims.provider.clone()),
         registry_version: route.version.to_string(),
     });

@@ -1,6 +1,7 @@
 //! Metrics and logs. No metric has a tenant, principal or token label: label sets are bounded by this file.
 
 mod lines;
+mod verifier;
 
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -19,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::lines::Lines;
+use self::verifier::VerifierMetrics;
 
 /// Log lines that were dropped because nobody read them. One for the process, as is its log.
 static LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
@@ -42,13 +44,6 @@ pub struct CodeLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
     source: &'static str,
-}
-
-/// The label of an identity provider: as many as the operator configured.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ProviderLabel {
-    /// The instance name.
-    pub provider: String,
 }
 
 /// Every metric of the router.
@@ -78,12 +73,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// xDS updates that an Envoy refused.
     pub xds_nacks: Counter,
-    /// Usable keys, by identity provider.
-    pub provider_keys: Family<ProviderLabel, Gauge>,
-    /// Seconds since a provider's keys were fetched; -1 when there are none.
-    pub provider_keys_age_seconds: Family<ProviderLabel, Gauge>,
-    /// Verified tokens remembered.
-    pub cached_tokens: Gauge,
+    /// Providers' keys, and the caches of verdicts on tokens.
+    pub verifier: VerifierMetrics,
 }
 
 impl Metrics {
@@ -102,9 +93,7 @@ impl Metrics {
         let refresh_errors = Family::<SourceLabel, Counter>::default();
         let connections = Gauge::default();
         let xds_nacks = Counter::default();
-        let provider_keys = Family::<ProviderLabel, Gauge>::default();
-        let provider_keys_age_seconds = Family::<ProviderLabel, Gauge>::default();
-        let cached_tokens = Gauge::default();
+        let verifier = VerifierMetrics::register(&mut registry);
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
         let denied = Code::ALL
@@ -172,21 +161,6 @@ impl Metrics {
             xds_nacks.clone(),
         );
         registry.register(
-            "provider_keys",
-            "Usable keys, by identity provider",
-            provider_keys.clone(),
-        );
-        registry.register(
-            "provider_keys_age_seconds",
-            "Seconds since the provider's keys were fetched",
-            provider_keys_age_seconds.clone(),
-        );
-        registry.register(
-            "cached_tokens",
-            "Verified tokens remembered",
-            cached_tokens.clone(),
-        );
-        registry.register(
             "log_lines_dropped",
             "Log lines dropped because their reader was too slow",
             LINES_DROPPED.clone(),
@@ -205,9 +179,7 @@ impl Metrics {
             refresh_errors,
             connections,
             xds_nacks,
-            provider_keys,
-            provider_keys_age_seconds,
-            cached_tokens,
+            verifier,
         }
     }
 

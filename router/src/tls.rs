@@ -121,6 +121,18 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
+/// Certificate authorities from a PEM file, each fit to be trusted.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = certificates(path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &read {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(read)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use decision::{Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide};
-use identity::{Identity, Minter};
-use registry::Reader;
+use contract::api::Explained;
+use decision::{Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide, explain};
+use identity::{Explanation, Identity, Minter};
+use registry::{Reader, Snapshot};
 
 use crate::outcome::{Outcome, Recorder};
 
@@ -43,15 +44,7 @@ impl Edge {
     pub fn check<R>(&self, attributes: &Attributes<'_>, render: impl FnOnce(&Outcome<'_, '_>) -> R) -> R {
         let snapshot = self.registry.load();
         let policy = self.policy.load();
-        let world = World {
-            snapshot: self.is_fresh().then_some(&**snapshot),
-            identity: &self.identity,
-            policy: &policy,
-            minter: &self.minter,
-            auth_mode: self.auth_mode,
-            cba_mode: self.cba_mode,
-            warm: self.warm.load(Ordering::Relaxed),
-        };
+        let world = self.world(&snapshot, &policy);
         let timer = self.recorder.start();
         let decision = catch_unwind(AssertUnwindSafe(|| decide(attributes, &world, unix_seconds())))
             .unwrap_or(Decision::Deny(DenyReason::NotReady("the decision panicked")));
@@ -62,6 +55,26 @@ impl Edge {
         };
         timer.record(&outcome);
         render(&outcome)
+    }
+
+    /// Explains one request, for operators. Not recorded: nobody's request is decided.
+    #[must_use]
+    pub fn explain(&self, attributes: &Attributes<'_>) -> Explained<Explanation> {
+        let snapshot = self.registry.load();
+        let policy = self.policy.load();
+        explain(attributes, &self.world(&snapshot, &policy), unix_seconds())
+    }
+
+    fn world<'w>(&'w self, snapshot: &'w Snapshot, policy: &'w Policy) -> World<'w> {
+        World {
+            snapshot: self.is_fresh().then_some(snapshot),
+            identity: &self.identity,
+            policy,
+            minter: &self.minter,
+            auth_mode: self.auth_mode,
+            cba_mode: self.cba_mode,
+            warm: self.warm.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether a first snapshot is there and not older than `REGISTRY_MAX_STALENESS`.

@@ -123,18 +123,18 @@ fn denied(status: StatusCode, error: ErrorBody) -> Failure {
 }
 
 /// What an operator can do about a denial. Clients are never told this much.
-const fn advice(code: Code) -> &'static str {
+pub(super) const fn advice(code: Code) -> &'static str {
     match code {
         Code::BadRequest => "send at most one token, and a host and path as they stand on the wire",
         Code::Unauthenticated => {
-            "send a good token (alphaswarm token mint --tenant acme in the dev stack); the router's log names the rule \
+            "send a good token (alphaswarm token mint --tenant acme in the dev stack); alphaswarm explain names the rule \
              that refused this one"
         }
         Code::StepUpRequired => {
             "sign in again with a second factor (dev: --acr high); where the router's RESOLVE_FROM is unset, every path \
              is judged by the strictest class of its policy"
         }
-        Code::Forbidden => "the router's log names what is missing",
+        Code::Forbidden => "alphaswarm explain names the scopes that the route asks for",
         Code::UnknownTenant => {
             "no link knows this token's organization: alphaswarm links list, then links add"
         }

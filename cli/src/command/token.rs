@@ -22,10 +22,11 @@ pub fn read(file: &Path) -> Result<String, Failure> {
         std::fs::File::open(file).and_then(|open| open.take(MAX_TOKEN).read_to_end(&mut bytes))
     };
     result.map_err(|error| {
+        // The name is not repeated: people paste the token itself where its file belongs.
         let name = if file == Path::new("-") {
-            "stdin".into()
+            "stdin"
         } else {
-            file.to_string_lossy()
+            "the named file"
         };
         Failure::usage(format!("the token cannot be read from {name}: {error}"))
             .next("name a readable file, or - for stdin")

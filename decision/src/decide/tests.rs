@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::attributes::Field;
 
+mod explaining;
+
 const NOW: i64 = 1_800_000_000;
 
 const PROVIDERS: &str = r#"
@@ -355,10 +357,16 @@ fn ask(ask: &Ask<'_>) -> String {
     if let Some(access) = &ask.access {
         attributes.access_assertion = Field::One(access.as_bytes());
     }
-    match decide(&attributes, &world, NOW) {
+    // Twice: the second decision is on what the first one left in the caches.
+    let outcome = || match decide(&attributes, &world, NOW) {
         Decision::Allow(route) => format!("{} {}", route.tenant.unwrap_or("-"), route.destination),
         Decision::Deny(reason) => format!("{reason:?}"),
-    }
+    };
+    let fresh = outcome();
+    explaining::agrees(&attributes, &world);
+    assert_eq!(outcome(), fresh);
+    explaining::agrees(&attributes, &world);
+    fresh
 }
 
 fn bearer(extra: Value) -> Ask<'static> {

@@ -155,7 +155,6 @@ fn entra(facts: &Facts<'_>) -> Result<Shape, MintError> {
         claims.insert("name".to_owned(), "Dev User".into());
         claims.insert("scp".to_owned(), facts.scopes_or("access_as_user").into());
         claims.insert("auth_time".to_owned(), facts.signed_in().into());
-        claims.insert("xms_cc".to_owned(), json!(["cp1"]));
         if v1 {
             let methods = if facts.strong() {
                 json!(["pwd", "mfa"])

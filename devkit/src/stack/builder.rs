@@ -33,6 +33,7 @@ pub struct Builder {
     held: BTreeSet<Part>,
     left_out: BTreeSet<Part>,
     env: Vec<(Part, String, String)>,
+    args: Vec<(Part, String)>,
     progress: Progress,
 }
 
@@ -51,6 +52,7 @@ impl Default for Builder {
             held: BTreeSet::new(),
             left_out: BTreeSet::new(),
             env: Vec::new(),
+            args: Vec::new(),
             progress: Progress::silent(),
         }
     }
@@ -156,6 +158,13 @@ impl Builder {
         self
     }
 
+    /// A further argument for `part`.
+    #[must_use]
+    pub fn arg(mut self, part: Part, arg: &str) -> Self {
+        self.args.push((part, arg.to_owned()));
+        self
+    }
+
     /// Tells what happens.
     #[must_use]
     pub fn progress(self, progress: Progress) -> Self {
@@ -206,6 +215,8 @@ impl Builder {
             for (_, name, value) in self.env.iter().filter(|(of, ..)| of == part) {
                 spec.env.insert(name.clone(), value.clone());
             }
+            let args = self.args.iter().filter(|(of, _)| of == part);
+            spec.args.extend(args.map(|(_, arg)| arg.into()));
             let program = Program::new(spec, Arc::clone(&stack.reaper));
             stack.programs.push((*part, program));
         }

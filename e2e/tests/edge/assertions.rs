@@ -2,7 +2,7 @@
 //! `/cell-bound/validate`.
 
 use contract::assertion::AssertionClaims;
-use contract::{CellId, Principal, TenantId, header};
+use contract::{CellId, Principal, PrincipalKind, TenantId, header};
 use devkit::dev::{DEDICATED_CELL, SHARED_CELL};
 use devkit::stack::{Part, Stack};
 use identity::Minter;
@@ -187,6 +187,7 @@ async fn a_good_signature_is_not_enough() {
         iss: "tenant-router".to_owned(),
         aud: CellId::parse(SHARED_CELL).unwrap(),
         sub: Some(serde_json::from_value::<Principal>(json!("entra:x")).unwrap()),
+        principal_kind: Some(PrincipalKind::User),
         tenant: Some(TenantId::parse("acme").unwrap()),
         scopes: None,
         epoch: 1,

@@ -1,9 +1,9 @@
 //! Bad credentials, unknown and inactive tenants: the right status and code, and nothing reaches a cell.
 
-use contract::dev::{DevProvider, MintRequest};
+use contract::dev::MintRequest;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{among_others, line, of, requests_in_cells};
+use crate::harness::{among_others, line, requests_in_cells};
 use crate::wire;
 use devkit::stack::Stack;
 
@@ -270,38 +270,6 @@ async fn a_preflight_is_answered_and_denials_carry_cors_headers() {
         .await
         .unwrap();
     assert_eq!(options.status, 401);
-}
-
-#[tokio::test]
-async fn a_step_up_route_says_what_to_bring() {
-    let _machine = among_others().await;
-    let stack = crate::harness::shared().await;
-    for (tenant, provider) in [("acme", DevProvider::Entra), ("globex", DevProvider::Auth0)] {
-        let weak = stack.mint(&of(tenant, provider)).await.unwrap();
-        let reply = wire::get(stack.edge(), "/admin/users", &[&line(&weak)])
-            .await
-            .unwrap();
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (401, "step_up_required"),
-            "{}",
-            reply.body
-        );
-        let challenge = reply.header("www-authenticate").unwrap();
-        assert!(
-            challenge.contains("insufficient_user_authentication")
-                && challenge.contains(r#"acr_values="high""#)
-        );
-        let strong = MintRequest {
-            acr: Some("high".to_owned()),
-            ..of(tenant, provider)
-        };
-        let strong = stack.mint(&strong).await.unwrap();
-        let reply = wire::get(stack.edge(), "/admin/users", &[&line(&strong)])
-            .await
-            .unwrap();
-        assert_eq!(reply.status, 200, "{tenant}: {}", reply.body);
-    }
 }
 
 #[tokio::test]

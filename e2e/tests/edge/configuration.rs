@@ -72,6 +72,7 @@ async fn malformed_settings_are_reported_at_once() {
         ("ALPHASWARM_OPERATORS", "everybody"),
         ("JWKS_MAX_STALENESS", "-1h"),
         ("JWKS_REFRESH", "1ms"),
+        ("JWKS_CA_FILE", "/nowhere/ca.pem"),
         ("REGISTRY_MAX_STALENESS", "8d"),
         ("ALPHASWARM_ENV", "development"),
         ("ALPHASWARM_ROUTER_ID", "Router 1"),

@@ -124,6 +124,16 @@ pub(crate) async fn wait_for_code(stack: &Stack, tenant: &str, code: &str) {
     .await;
 }
 
+/// The value of a gauge or counter of the router, by its name with labels.
+pub(crate) async fn metric(stack: &Stack, name: &str) -> Option<i64> {
+    let reply = wire::get(stack.router_http(), "/metrics", &[]).await.ok()?;
+    let prefix = format!("alphaswarm_router_{name} ");
+    reply
+        .body
+        .lines()
+        .find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
+}
+
 /// Polls a condition, at most 20 s.
 pub(crate) async fn wait_until(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -21,9 +21,18 @@ mod traffic;
 
 mod dependencies;
 
+mod attacks;
 mod bad_tokens;
 mod good_tokens;
 mod spoofing;
+
+mod oidc;
+mod oidc_provider;
+
+mod key_server;
+
+mod hostile_keys;
+mod key_files;
 
 mod cold_start;
 mod drain;
@@ -55,9 +64,14 @@ mod mtls;
 
 mod bad_records;
 mod customers;
+mod explain;
+mod jwks_status;
 mod operators;
 mod policy_reload;
+mod revocation;
 mod secrecy;
+mod step_up;
+mod token_prefixes;
 
 mod stacks;
 mod up;

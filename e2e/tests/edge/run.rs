@@ -71,9 +71,15 @@ pub(crate) fn can_mount(test: &str) -> bool {
     if tried.is_ok_and(|output| output.status.success()) {
         return true;
     }
+    skip(test, "no mount namespaces here (unshare -r -m)");
+    false
+}
+
+/// Skips a test by name; in CI that is a failure.
+pub(crate) fn skip(test: &str, missing: &str) {
     assert!(
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{test}: no mount namespaces here (unshare -r -m)"
+        "{test}: {missing}"
     );
     // The last lines of `make test` repeat it.
     let skipped = place::repository().unwrap().join("target/skipped");
@@ -82,8 +88,7 @@ pub(crate) fn can_mount(test: &str) -> bool {
         .append(true)
         .open(skipped)
         .unwrap();
-    writeln!(list, "{test}: no mount namespaces here (unshare -r -m)").unwrap();
-    false
+    writeln!(list, "{test}: {missing}").unwrap();
 }
 
 /// Arguments of `unshare` before a program and its arguments: root in a mount namespace of its own, where `folder` is

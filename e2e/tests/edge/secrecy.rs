@@ -251,6 +251,29 @@ async fn present(stack: &Stack, own: &str, token: &str) -> Vec<String> {
         );
         let _ = wire::send(stack.router_http(), head.as_bytes(), body.as_bytes()).await;
     }
+    // Explained to an operator, to somebody who is none, and in bodies that are refused.
+    let operator = MintRequest {
+        roles: vec!["cluster:read".to_owned()],
+        ..MintRequest::good(devkit::dev::OPERATOR)
+    };
+    let operator = format!(
+        "authorization: Bearer {}",
+        stack.mint(&operator).await.unwrap().token
+    );
+    for body in [
+        json!({ "token": token, "path": "/api/x" }).to_string(),
+        json!({ "access_token": token, "token": token, "host": "edge.localhost" }).to_string(),
+        json!({ "tokn": token }).to_string(),
+        format!("token={token}"),
+    ] {
+        for asker in [&operator, &format!("authorization: Bearer {token}")] {
+            if let Ok(reply) = wire::post(control, "/explain", &[asker], &body).await {
+                let piece = &token.as_bytes()[..PIECE.min(token.len())];
+                let echoed = reply.body.as_bytes().windows(PIECE).any(|window| window == piece);
+                assert!(!echoed, "{}", reply.body);
+            }
+        }
+    }
     let url = format!("ws://{}/ws/echo", stack.edge());
     let mut handshake = url.into_client_request().unwrap();
     if let Ok(protocol) = format!("alphaswarm.bearer.{token}, chat").parse() {

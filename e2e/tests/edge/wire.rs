@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 
 /// No answer of the edge takes longer, short of a stream.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -41,18 +42,17 @@ impl Reply {
 pub(crate) async fn send(edge: SocketAddr, head: &[u8], body: &[u8]) -> anyhow::Result<Reply> {
     let exchange = async {
         let mut stream = TcpStream::connect(edge).await?;
-        stream.write_all(head).await?;
-        stream.write_all(b"\r\n\r\n").await?;
-        stream.write_all(body).await?;
-        let mut received = Vec::new();
-        loop {
-            if let Some(reply) = parse(&received)? {
-                return Ok(reply);
-            }
-            let read = stream.read_buf(&mut received).await?;
-            if read == 0 {
-                bail!("closed after {:?}", String::from_utf8_lossy(&received));
-            }
+        let (mut from, mut to) = stream.split();
+        let sending = async {
+            to.write_all(head).await?;
+            to.write_all(b"\r\n\r\n").await?;
+            to.write_all(body).await
+        };
+        // Whoever is sent too much answers and closes before it has read everything: the answer counts.
+        let mut receiving = std::pin::pin!(receive(&mut from));
+        tokio::select! {
+            reply = &mut receiving => reply,
+            _ = sending => receiving.await,
         }
     };
     tokio::time::timeout(DEADLINE, exchange)
@@ -60,9 +60,34 @@ pub(crate) async fn send(edge: SocketAddr, head: &[u8], body: &[u8]) -> anyhow::
         .context("no answer in time")?
 }
 
+async fn receive(from: &mut ReadHalf<'_>) -> anyhow::Result<Reply> {
+    let mut received = Vec::new();
+    loop {
+        if let Some(reply) = parse(&received)? {
+            return Ok(reply);
+        }
+        if from.read_buf(&mut received).await? == 0 {
+            bail!("closed after {:?}", String::from_utf8_lossy(&received));
+        }
+    }
+}
+
 /// `GET path` on HTTP/1.1 with raw header lines.
 pub(crate) async fn get(edge: SocketAddr, path: &str, lines: &[&str]) -> anyhow::Result<Reply> {
     request(edge, "GET", path, "edge.localhost", lines).await
+}
+
+/// `POST path` with a JSON body and raw header lines.
+pub(crate) async fn post(edge: SocketAddr, path: &str, lines: &[&str], body: &str) -> anyhow::Result<Reply> {
+    let mut head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}",
+        body.len()
+    );
+    for line in lines {
+        head.push_str("\r\n");
+        head.push_str(line);
+    }
+    send(edge, head.as_bytes(), body.as_bytes()).await
 }
 
 /// Any method and host, raw header lines.

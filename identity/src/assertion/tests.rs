@@ -1,4 +1,4 @@
-use contract::{Principal, TenantId};
+use contract::{Principal, PrincipalKind, TenantId};
 use serde_json::json;
 
 use super::*;
@@ -13,6 +13,7 @@ fn claims() -> AssertionClaims {
         iss: "router-1".to_owned(),
         aud: cell("cell-a1"),
         sub: Some(Principal::new(&provider("entra"), "user-1")),
+        principal_kind: Some(PrincipalKind::User),
         tenant: Some(TenantId::parse("acme").unwrap()),
         scopes: Some("a b".to_owned()),
         epoch: 7,
@@ -224,14 +225,17 @@ fn minting_again_only_when_something_differs_or_half_its_life_is_over() {
         epoch: 7,
     };
     let get = |minter: &Minter, placed: Placed<'_>, now: i64| {
-        slot.get_or_mint(minter, placed, now, || AssertionClaims {
-            aud: cell(placed.cell),
-            tenant: placed.tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
-            epoch: placed.epoch,
-            iat: now,
-            exp: now + 60,
-            ..claims()
+        slot.get_or_mint(minter, placed, now, || {
+            Some(AssertionClaims {
+                aud: cell(placed.cell),
+                tenant: placed.tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
+                epoch: placed.epoch,
+                iat: now,
+                exp: now + 60,
+                ..claims()
+            })
         })
+        .unwrap()
     };
     let first = get(&minter, placed, NOW);
     assert!(Arc::ptr_eq(&first, &get(&minter, placed, NOW + 29)));

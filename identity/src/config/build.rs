@@ -2,11 +2,11 @@
 
 use contract::{LinkKind, ProviderId};
 
-use super::{Endpoints, KeySource, ProviderConfig, StepUp, raw, url};
+use super::{Endpoints, KeySource, ProviderConfig, raw, step_up, url};
 use crate::algorithm::Algorithm;
 use crate::claims::ProviderKind;
 use crate::profile::{
-    Access, Application, ApplicationUse, Auth0, Auth0Settings, Entra, EntraSettings, Profile,
+    Access, AccessSettings, Application, ApplicationUse, Auth0, Auth0Settings, Entra, EntraSettings, Profile,
     TENANT_PLACEHOLDER, Tenants, TokenProfile,
 };
 use crate::typed::is_guid;
@@ -25,14 +25,14 @@ const LIFETIME_LIMIT_SECONDS: i64 = 31 * 24 * 3600;
 const PUBLIC_CLOUD: &str = "https://login.microsoftonline.com";
 
 /// Collects reasons.
-struct Reasons(Vec<String>);
+pub(super) struct Reasons(Vec<String>);
 
 impl Reasons {
     fn refuse(&mut self, reason: impl Into<String>) {
         self.0.push(reason.into());
     }
 
-    fn check(&mut self, holds: bool, reason: &str) {
+    pub(super) fn check(&mut self, holds: bool, reason: &str) {
         if !holds {
             self.refuse(reason);
         }
@@ -90,13 +90,13 @@ pub(super) fn provider(table: toml::Table) -> Result<ProviderConfig, Vec<String>
         written.cell_claim.as_deref() != Some(""),
         "cell_claim: name a claim",
     );
-    let step_up = step_up(&mut written, &mut reasons);
 
     let (profile, source) = match written.kind {
         ProviderKind::Entra => entra(&mut written, &mut reasons),
         ProviderKind::Auth0 => auth0(&mut written, &mut reasons),
         ProviderKind::CloudflareAccess => access(&mut written, &mut reasons),
     };
+    let (step_up, challenge) = step_up::read(written.step_up.take(), &profile, &mut reasons);
     let endpoints = endpoints(written.jwks_uri.as_deref(), source, &profile, &mut reasons);
     match id {
         Some(id) if reasons.0.is_empty() => Ok(ProviderConfig {
@@ -107,6 +107,7 @@ pub(super) fn provider(table: toml::Table) -> Result<ProviderConfig, Vec<String>
             max_lifetime,
             cell_claim: written.cell_claim,
             step_up,
+            challenge,
             endpoints,
         }),
         _ => Err(reasons.0),
@@ -116,7 +117,7 @@ pub(super) fn provider(table: toml::Table) -> Result<ProviderConfig, Vec<String>
 /// A setting of another kind is a mistake, not something to ignore.
 fn foreign_settings(written: &raw::Provider, reasons: &mut Reasons) {
     use ProviderKind::{Auth0, CloudflareAccess, Entra};
-    let settings: [(&str, bool, &[ProviderKind]); 11] = [
+    let settings: [(&str, bool, &[ProviderKind]); 12] = [
         ("authority", written.authority.is_some(), &[Entra]),
         ("sts", written.sts.is_some(), &[Entra]),
         ("tenants", written.tenants.is_some(), &[Entra]),
@@ -132,6 +133,7 @@ fn foreign_settings(written: &raw::Provider, reasons: &mut Reasons) {
         ("tenant_claims", written.tenant_claims.is_some(), &[Auth0]),
         ("team", written.team.is_some(), &[CloudflareAccess]),
         ("application", written.application.is_some(), &[CloudflareAccess]),
+        ("scopes_from", written.scopes_from.is_some(), &[CloudflareAccess]),
     ];
     for (setting, is_set, kinds) in settings {
         if is_set && !kinds.contains(&written.kind) {
@@ -140,25 +142,6 @@ fn foreign_settings(written: &raw::Provider, reasons: &mut Reasons) {
     }
     if written.profile.is_some() && written.kind != Auth0 {
         reasons.refuse(format!("profile is no setting of kind {}", written.kind));
-    }
-}
-
-fn step_up(written: &mut raw::Provider, reasons: &mut Reasons) -> Option<StepUp> {
-    let default = |claim: &str, value: &str| StepUp {
-        claim: claim.to_owned(),
-        values: vec![value.to_owned()],
-    };
-    match (written.step_up.take(), written.kind) {
-        (Some(raw::StepUp { claim, values }), _) => {
-            reasons.check(
-                !claim.is_empty() && !values.is_empty(),
-                "step_up: name a claim and at least one value",
-            );
-            Some(StepUp { claim, values })
-        }
-        (None, ProviderKind::Entra) => Some(default("acrs", "c1")),
-        (None, ProviderKind::Auth0) => Some(default("amr", "mfa")),
-        (None, ProviderKind::CloudflareAccess) => None,
     }
 }
 
@@ -348,12 +331,20 @@ fn access(written: &mut raw::Provider, reasons: &mut Reasons) -> (Profile, KeySo
     let offered = [LinkKind::Aud, LinkKind::CommonName];
     let chosen = links(written, &offered, &offered, reasons);
     let certs = format!("{team}/cdn-cgi/access/certs");
-    let access = Access::new(
+    let scopes_from = written.scopes_from.take();
+    reasons.check(
+        scopes_from
+            .as_deref()
+            .is_none_or(|name| !name.is_empty() && name != "custom" && name != "custom."),
+        "scopes_from: name a claim, or custom.<name> for one of the identity provider's own",
+    );
+    let access = Access::new(AccessSettings {
         team,
         applications,
-        chosen.contains(&LinkKind::Aud),
-        chosen.contains(&LinkKind::CommonName),
-    );
+        link_aud: chosen.contains(&LinkKind::Aud),
+        link_common_name: chosen.contains(&LinkKind::CommonName),
+        scopes_from,
+    });
     (Profile::Access(access), KeySource::Jwks(certs))
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Provider {
 
     pub(super) team: Option<String>,
     pub(super) application: Option<Vec<Application>>,
+    pub(super) scopes_from: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +52,7 @@ pub(super) struct Provider {
 pub(super) struct StepUp {
     pub(super) claim: String,
     pub(super) values: Vec<String>,
+    pub(super) acr_values: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -1,3 +1,5 @@
+mod discovery;
+
 use super::*;
 use crate::testing::{PROVIDERS, TID};
 
@@ -17,9 +19,20 @@ fn auth0(settings: &str) -> String {
     format!("[[provider]]\nname = \"auth0\"\nkind = \"auth0\"\naudience = \"https://api\"\n{settings}\n")
 }
 
+/// What a new user pastes.
+#[test]
+fn the_readme_shows_a_good_file() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (file, _) = rest.split_once("```").unwrap();
+    let file = file.replace("<the application's AUD tag>", &"0123456789abcdef".repeat(4));
+    let config = IdentityConfig::parse(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.providers.len(), 3);
+}
+
 #[test]
 fn good_files() {
-    let config = IdentityConfig::parse(PROVIDERS).unwrap();
+    let config = IdentityConfig::parse(&PROVIDERS).unwrap();
     let names: Vec<_> = config
         .providers
         .iter()
@@ -32,64 +45,16 @@ fn good_files() {
             ("auth0", ProviderKind::Auth0),
             ("auth0-rfc", ProviderKind::Auth0),
             ("access", ProviderKind::CloudflareAccess),
+            ("gov", ProviderKind::Entra),
+            ("china", ProviderKind::Entra),
+            ("ciam", ProviderKind::Entra),
+            ("auth0-custom", ProviderKind::Auth0),
+            ("auth0-pss", ProviderKind::Auth0),
+            ("auth0-ecdsa", ProviderKind::Auth0),
+            ("team", ProviderKind::CloudflareAccess),
         ]
     );
     assert!(IdentityConfig::parse("").unwrap().providers.is_empty());
-}
-
-#[test]
-fn where_the_keys_are() {
-    let source = |toml: &str| IdentityConfig::parse(toml).unwrap().providers.remove(0).endpoints;
-    let discovery = |url: &str, issuer: &str| KeySource::Discovery {
-        url: url.to_owned(),
-        issuer: issuer.to_owned(),
-    };
-    let authority = "https://login.microsoftonline.com";
-    assert_eq!(
-        source(&entra("tenants = \"any\"")).source,
-        discovery(
-            &format!("{authority}/common/v2.0/.well-known/openid-configuration"),
-            &format!("{authority}/{{tenantid}}/v2.0")
-        )
-    );
-    assert_eq!(
-        source(&entra(&format!("tenants = [\"{TID}\"]"))).source,
-        discovery(
-            &format!("{authority}/{TID}/v2.0/.well-known/openid-configuration"),
-            &format!("{authority}/{TID}/v2.0")
-        )
-    );
-    let ciam = source(&entra(&format!(
-        "authority = \"https://contoso.ciamlogin.com\"\ntenants = [\"{TID}\"]"
-    )));
-    assert_eq!(
-        ciam.source,
-        discovery(
-            &format!("https://contoso.ciamlogin.com/{TID}/v2.0/.well-known/openid-configuration"),
-            &format!("https://{TID}.ciamlogin.com/{TID}/v2.0")
-        )
-    );
-    assert_eq!(
-        ciam.pinned,
-        ["contoso.ciamlogin.com".to_owned(), format!("{TID}.ciamlogin.com")]
-    );
-    let auth0_keys = source(&auth0("domain = \"https://x.auth0.com/\""));
-    assert_eq!(
-        auth0_keys.source,
-        discovery(
-            "https://x.auth0.com/.well-known/openid-configuration",
-            "https://x.auth0.com/"
-        )
-    );
-    assert_eq!(auth0_keys.pinned, ["x.auth0.com"]);
-    let configured = source(&auth0(
-        "domain = \"https://x.auth0.com/\"\njwks_uri = \"https://keys.example/a?b=c\"",
-    ));
-    assert_eq!(
-        configured.source,
-        KeySource::Jwks("https://keys.example/a?b=c".to_owned())
-    );
-    assert_eq!(configured.pinned, ["keys.example"]);
 }
 
 #[test]
@@ -214,6 +179,14 @@ fn single_mistakes() {
         &["step_up"],
     );
     check(
+        &auth0("domain = \"https://169.254.169.254/\""),
+        &["no provider has this address"],
+    );
+    check(
+        &auth0("domain = \"https://x.auth0.com/\"\njwks_uri = \"https://2852039166/keys\""),
+        &["four decimal numbers"],
+    );
+    check(
         &auth0("domain = \"https://x.auth0.com/\"\nprofile = \"oidc\""),
         &["unknown variant `oidc`"],
     );
@@ -228,12 +201,7 @@ fn only_loopback_may_be_http() {
     for host in ["127.0.0.1:8190", "[::1]:80", "localhost:1"] {
         IdentityConfig::parse(&auth0(&format!("domain = \"http://{host}/\""))).unwrap();
     }
-    for host in [
-        "127.0.0.1.evil.example",
-        "localhost.evil.example",
-        "10.0.0.1",
-        "0.0.0.0",
-    ] {
+    for host in ["127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1"] {
         check(
             &auth0(&format!("domain = \"http://{host}/\"")),
             &["http is allowed to loopback only"],
@@ -256,4 +224,114 @@ fn no_issuer_has_two_providers() {
     check(&format!("{}{}", any(), second(one(TID))), &["share an issuer"]);
     check(&format!("{}{}", one(TID), second(one(TID))), &["share an issuer"]);
     IdentityConfig::parse(&format!("{}{}", one(TID), second(one(crate::testing::OTHER_TID)))).unwrap();
+}
+
+fn access(settings: &str) -> String {
+    format!(
+        "[[provider]]\nname = \"access\"\nkind = \"cloudflare-access\"\nteam = \"https://x.cloudflareaccess.com\"\n{settings}\n\
+         [[provider.application]]\naud = \"{}\"\nuse = \"tenant\"\n",
+        "1".repeat(64)
+    )
+}
+
+#[test]
+fn scopes_from_names_a_claim_of_access_only() {
+    for good in [
+        "groups",
+        "https://x.example/groups",
+        "custom.groups",
+        "custom.https://x.y/z",
+        "customs",
+    ] {
+        assert!(
+            IdentityConfig::parse(&access(&format!("scopes_from = \"{good}\""))).is_ok(),
+            "{good}"
+        );
+    }
+    for bad in ["", "custom", "custom."] {
+        check(
+            &access(&format!("scopes_from = \"{bad}\"")),
+            &["scopes_from: name a claim"],
+        );
+    }
+    check(
+        &entra("tenants = \"any\"\nscopes_from = \"groups\""),
+        &["scopes_from is no setting of kind entra"],
+    );
+}
+
+#[test]
+fn what_a_weak_sign_in_is_told() {
+    use base64::Engine as _;
+    let challenge = |toml: &str| {
+        let provider = IdentityConfig::parse(toml).unwrap().providers.remove(0);
+        Arc::unwrap_or_clone(provider.challenge)
+    };
+    let decoded = |claims: &str| {
+        let bytes = base64::prelude::BASE64_STANDARD.decode(claims).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
+    };
+    let by_claims = |settings: &str| {
+        let claims = challenge(&entra(settings)).claims.unwrap();
+        let asked = decoded(&claims.claims)["access_token"]["acrs"].clone();
+        assert_eq!(asked["essential"], true);
+        (
+            claims.realm,
+            claims.authorization_uri,
+            asked["value"].as_str().unwrap().to_owned(),
+        )
+    };
+    let told = |realm: &str, uri: &str, value: &str| (realm.to_owned(), uri.to_owned(), value.to_owned());
+    assert_eq!(
+        by_claims("tenants = \"any\""),
+        told(
+            "",
+            "https://login.microsoftonline.com/common/oauth2/authorize",
+            "c1"
+        )
+    );
+    // Microsoft's own example, to the byte.
+    assert_eq!(
+        challenge(&entra("tenants = \"any\"")).claims.unwrap().claims,
+        "eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"
+    );
+    assert_eq!(
+        by_claims(&format!(
+            "tenants = [\"{TID}\"]\nauthority = \"https://login.microsoftonline.us\"\n\
+             step_up = {{ claim = \"acrs\", values = [\"c25\", \"c3\"] }}"
+        )),
+        told(
+            TID,
+            &format!("https://login.microsoftonline.us/{TID}/oauth2/authorize"),
+            "c25"
+        )
+    );
+    assert_eq!(
+        by_claims(&format!(
+            "tenants = [\"{TID}\"]\nauthority = \"https://contoso.ciamlogin.com\""
+        )),
+        told(
+            TID,
+            &format!("https://{TID}.ciamlogin.com/{TID}/oauth2/v2.0/authorize"),
+            "c1"
+        )
+    );
+    let other = challenge(&entra(
+        "tenants = \"any\"\nstep_up = { claim = \"acr\", values = [\"x\"], acr_values = \"urn:x urn:y\" }",
+    ));
+    assert_eq!((other.claims, other.acr_values.as_str()), (None, "urn:x urn:y"));
+    let auth0 = challenge(&auth0("domain = \"https://x.auth0.com/\""));
+    assert_eq!((auth0.claims, auth0.acr_values.as_str()), (None, "high"));
+    for bad in ["", "a\\\"b", "ä"] {
+        check(
+            &entra(&format!(
+                "tenants = \"any\"\nstep_up = {{ claim = \"acrs\", values = [\"c1\"], acr_values = \"{bad}\" }}"
+            )),
+            &["step_up: acr_values are words"],
+        );
+    }
+    check(
+        &entra("tenants = \"any\"\nstep_up = { claim = \"acrs\", values = [\"\"] }"),
+        &["step_up: name a claim"],
+    );
 }

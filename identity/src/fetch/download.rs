@@ -1,16 +1,16 @@
 //! One document over HTTP, from a server that may be slow, wrong or hostile.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
@@ -34,8 +34,12 @@ pub(super) enum FetchError {
     Deadline(String, Duration),
     #[error("{0}: answered {1}; redirects are not followed")]
     Status(String, StatusCode),
-    #[error("{0}: the answer is longer than 256 KiB or broke off")]
-    Body(String),
+    #[error("{0}: the answer is compressed ({1}), which nobody asked for")]
+    Compressed(String, String),
+    #[error("{0}: the answer is longer than 256 KiB")]
+    TooLong(String),
+    #[error("{0}: the answer broke off")]
+    BrokeOff(String),
     #[error("{0}: not a discovery document")]
     Discovery(String),
     #[error("{url}: states issuer {stated:?} instead of {expected:?}")]
@@ -50,11 +54,35 @@ pub(super) enum FetchError {
     Address(String),
     #[error("the key set: {0}")]
     Keys(#[from] JwksRefused),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
+
+impl FetchError {
+    /// The kind alone, fit for a metric's label.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(..) => "unreachable",
+            Self::Deadline(..) => "deadline",
+            Self::Status(..) => "status",
+            Self::Compressed(..) => "compressed",
+            Self::TooLong(_) => "too_long",
+            Self::BrokeOff(_) => "broke_off",
+            Self::Discovery(_) => "discovery",
+            Self::Issuer { .. } => "issuer",
+            Self::NotPinned(..) => "not_pinned",
+            Self::Address(_) => "address",
+            Self::Keys(_) => "keys",
+            Self::Tls(_) => "tls",
+        }
+    }
+}
+
+type HttpClient = Client<HttpsConnector<HttpConnector<PublicResolver>>, Empty<Bytes>>;
 
 /// Fetches documents: no redirects, no reuse of connections, bounded size and time.
 pub(super) struct Downloader {
-    client: Client<HttpsConnector<HttpConnector<PublicResolver>>, Empty<Bytes>>,
+    client: Result<HttpClient, rustls::Error>,
     deadline: Duration,
 }
 
@@ -66,17 +94,20 @@ struct Discovery {
 }
 
 impl Downloader {
-    pub(super) fn new(roots: Option<&[CertificateDer<'static>]>, deadline: Duration) -> Self {
+    /// Trusts `extra_roots` beside the system's certificate authorities.
+    pub(super) fn new(extra_roots: &[CertificateDer<'static>], deadline: Duration) -> Self {
         let mut http = HttpConnector::new_with_resolver(PublicResolver(GaiResolver::new()));
         http.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(roots))
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(connector);
+        let client = tls(extra_roots).map(|tls| {
+            let connector = HttpsConnectorBuilder::new()
+                .with_tls_config(tls)
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(http);
+            Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(connector)
+        });
         Self { client, deadline }
     }
 
@@ -119,54 +150,56 @@ impl Downloader {
             .header(header::USER_AGENT, "alphaswarm-tenant-router")
             .body(Empty::new())
             .map_err(|error| FetchError::Address(error.to_string()))?;
-        let response = self
+        let client = self
             .client
+            .as_ref()
+            .map_err(|error| FetchError::Tls(error.to_string()))?;
+        let response = client
             .request(request)
             .await
             .map_err(|error| FetchError::Unreachable(name.to_owned(), causes(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(name.to_owned(), response.status()));
         }
+        // Nothing is decompressed, so nothing small can become large.
+        if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING)
+            && encoding.as_bytes() != b"identity"
+        {
+            let encoding = shown(&String::from_utf8_lossy(encoding.as_bytes()));
+            return Err(FetchError::Compressed(name.to_owned(), encoding));
+        }
         let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES)
             .collect()
-            .await;
-        Ok(body
-            .map_err(|_| FetchError::Body(name.to_owned()))?
-            .to_bytes()
-            .to_vec())
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    FetchError::TooLong(name.to_owned())
+                } else {
+                    FetchError::BrokeOff(name.to_owned())
+                }
+            })?;
+        Ok(body.to_bytes().to_vec())
     }
 }
 
-fn tls(roots: Option<&[CertificateDer<'static>]>) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    // Only fails for a provider without any cipher suite of the default versions.
-    let builder =
-        || ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let none = || match builder() {
-        Ok(builder) => builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth(),
-        Err(_) => ClientConfig::builder()
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth(),
-    };
-    let Ok(wanting_roots) = builder() else {
-        return none();
-    };
-    match roots {
-        Some(roots) => {
-            let mut store = RootCertStore::empty();
-            store.add_parsable_certificates(roots.iter().cloned());
-            wanting_roots.with_root_certificates(store).with_no_client_auth()
-        }
-        None => match wanting_roots.with_native_roots() {
-            Ok(builder) => builder.with_no_client_auth(),
-            Err(error) => {
-                tracing::error!(%error, "no trusted certificate authorities found; set SSL_CERT_FILE; https fetches will fail");
-                none()
-            }
-        },
+/// The system's certificate authorities, and `extra` ones.
+fn tls(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
+    let system = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (found, _) = roots.add_parsable_certificates(system.certs);
+    if found == 0 {
+        let error = system.errors.first().map(ToString::to_string);
+        tracing::warn!(
+            error,
+            "no certificate authorities on this system: set SSL_CERT_FILE, or only those of JWKS_CA_FILE are trusted"
+        );
     }
+    roots.add_parsable_certificates(extra.iter().cloned());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// Text from outside, fit for a log line.
@@ -185,8 +218,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     shown(&text)
 }
 
-/// Resolves names as the system does, without the answers that no provider has: link-local addresses (where clouds
-/// keep their metadata services), multicast, unspecified, and loopback for any name but `localhost`.
+/// Resolves names as the system does, without the answers that no provider has ([`url::is_admitted`]).
 #[derive(Clone)]
 struct PublicResolver(GaiResolver);
 
@@ -205,7 +237,7 @@ impl tower::Service<Name> for PublicResolver {
         Box::pin(async move {
             let admitted: Vec<SocketAddr> = answer
                 .await?
-                .filter(|address| is_admitted(address.ip(), is_local))
+                .filter(|address| url::is_admitted(address.ip(), is_local))
                 .collect();
             if admitted.is_empty() {
                 return Err(io::Error::other(
@@ -217,46 +249,29 @@ impl tower::Service<Name> for PublicResolver {
     }
 }
 
-fn is_admitted(address: IpAddr, is_local: bool) -> bool {
-    let address = address.to_canonical();
-    let is_link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !is_link_local
-        && !address.is_multicast()
-        && !address.is_unspecified()
-        && address.is_loopback() == is_local
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn addresses_that_no_provider_has() {
-        for (address, name_is_local, admitted) in [
-            ("20.190.128.1", false, true),
-            ("10.1.2.3", false, true),
-            ("2603:1006:2000::1", false, true),
-            ("169.254.169.254", false, false),
-            ("::ffff:169.254.169.254", false, false),
-            ("fe80::1", false, false),
-            ("127.0.0.1", false, false),
-            ("::1", false, false),
-            ("0.0.0.0", false, false),
-            ("::", false, false),
-            ("224.0.0.1", false, false),
-            ("255.255.255.255", false, false),
-            ("127.0.0.1", true, true),
-            ("::1", true, true),
-            ("10.1.2.3", true, false),
+    /// Through the system's own resolver, which reads plain numbers as addresses: what a name server could answer.
+    #[tokio::test]
+    async fn names_of_addresses_that_no_provider_has_are_not_resolved() {
+        for (name, address) in [
+            ("2852039166", "169.254.169.254"),
+            ("0xa9fea9fe", "169.254.169.254"),
+            ("127.1", "127.0.0.1"),
+            ("0", "0.0.0.0"),
         ] {
-            assert_eq!(
-                is_admitted(address.parse().unwrap(), name_is_local),
-                admitted,
-                "{address}"
-            );
+            let system = tokio::net::lookup_host((name, 0)).await.unwrap();
+            let found: Vec<String> = system.map(|found| found.ip().to_string()).collect();
+            assert_eq!(found[0], address, "the system's resolver");
+            let mut resolver = PublicResolver(GaiResolver::new());
+            let refused = tower::Service::call(&mut resolver, name.parse().unwrap()).await;
+            let error = refused.map(Iterator::collect::<Vec<_>>).unwrap_err().to_string();
+            assert!(error.contains("no address that a provider can have"), "{error}");
         }
+        let mut resolver = PublicResolver(GaiResolver::new());
+        let local = tower::Service::call(&mut resolver, "localhost".parse().unwrap()).await;
+        assert!(local.unwrap().all(|found| found.ip().is_loopback()));
     }
 }

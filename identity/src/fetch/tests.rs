@@ -1,5 +1,6 @@
 //! Against a real HTTP server on loopback that answers as told.
 
+mod discovery;
 mod lifecycle;
 mod server;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::IdentityConfig;
+use crate::config::{IdentityConfig, KeySource};
 use crate::scopes::Operators;
 use crate::testing::signer;
 use crate::verify::{CacheOptions, ProviderStatus, Slot};
@@ -127,4 +128,41 @@ fn jitter_stays_within_a_tenth() {
     let pauses: Vec<Duration> = (0..200).map(|_| jittered(pause)).collect();
     assert!(pauses.iter().all(|pause| (90..=110).contains(&pause.as_secs())));
     assert!(pauses.iter().max() > pauses.iter().min());
+}
+
+/// However rarely keys are to be fetched, they do not run out in between.
+#[test]
+fn refreshes_come_well_before_keys_run_out() {
+    let interval = |refresh: Option<u64>, max_staleness: u64| {
+        let identity = Identity::new(
+            IdentityConfig::parse(&crate::testing::PROVIDERS).unwrap(),
+            Operators::none(),
+            CacheOptions::default(),
+        );
+        let options = Arc::new(FetchOptions {
+            refresh: refresh.map(Duration::from_secs),
+            max_staleness: Duration::from_secs(max_staleness),
+            ..FetchOptions::default()
+        });
+        let of = |provider: &Arc<Provider>| Refresher {
+            identity: Arc::clone(&identity),
+            provider: Arc::clone(provider),
+            downloader: Arc::new(Downloader::new(&[], options.deadline)),
+            options: Arc::clone(&options),
+            last_good: None,
+            jwks_uri: None,
+        };
+        let providers = identity.providers();
+        [&providers[0], &providers[1]].map(|provider| of(provider).refresh_interval())
+    };
+    let seconds = |entra, auth0| [Duration::from_secs(entra), Duration::from_secs(auth0)];
+    assert_eq!(interval(None, 24 * 3600), seconds(3600, 900));
+    assert_eq!(interval(Some(60), 24 * 3600), seconds(60, 60));
+    assert_eq!(interval(None, 1800), seconds(600, 600));
+    assert_eq!(interval(Some(3600), 6), seconds(2, 2));
+    assert_eq!(
+        interval(None, 0),
+        [Duration::from_millis(200); 2],
+        "never a busy loop"
+    );
 }

@@ -108,15 +108,30 @@ fn the_same_key_twice_is_one_and_two_under_one_name_are_none() {
 #[test]
 fn an_ambiguous_name_keeps_the_key_it_had_until_that_runs_out() {
     let old = parse(&[renamed(0, "a")]).unwrap().succeed(None, 1000);
+    for published in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
+        let [one, two, three] = published.map(|at| renamed(at, "a"));
+        let new = parse(&[one, two, three, renamed(3, "b")])
+            .unwrap()
+            .succeed(Some(&old), 2000);
+        assert_eq!(new.kids(), ["a", "b"]);
+        let kept = new.key("a").unwrap();
+        assert!(Arc::ptr_eq(kept, old.key("a").unwrap()));
+        assert!(kept.is_usable(999) && !kept.is_usable(1000));
+        assert!(new.key("b").unwrap().is_usable(1999));
+        assert_eq!(old.withdraw_missing(&new), 0);
+    }
+}
+
+#[test]
+fn an_ambiguous_name_loses_a_key_that_is_no_longer_published() {
+    let old = parse(&[renamed(0, "a")]).unwrap().succeed(None, 1000);
     let new = parse(&[renamed(1, "a"), renamed(2, "a"), renamed(3, "b")])
         .unwrap()
         .succeed(Some(&old), 2000);
-    assert_eq!(new.kids(), ["a", "b"]);
-    let kept = new.key("a").unwrap();
-    assert!(Arc::ptr_eq(kept, old.key("a").unwrap()));
-    assert!(kept.is_usable(999) && !kept.is_usable(1000));
-    assert!(new.key("b").unwrap().is_usable(1999));
-    assert_eq!(old.withdraw_missing(&new), 0);
+    assert_eq!(new.kids(), ["b"]);
+    assert!(!old.same_keys(&new));
+    assert_eq!(old.withdraw_missing(&new), 1);
+    assert!(!old.key("a").unwrap().is_usable(0));
 }
 
 #[test]

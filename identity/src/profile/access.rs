@@ -1,11 +1,11 @@
 //! Cloudflare Access: application tokens of users and service tokens. Keys are shared by the whole account, so the AUD
 //! tag is all that tells one application's tokens from another's.
 
-use contract::LinkKind;
+use contract::{LinkKind, PrincipalKind};
 
 use super::{IssuerSpace, NOT_ACCESS_TOKEN, Reading};
-use crate::claims::{ExternalId, PrincipalKind};
-use crate::json::Object;
+use crate::claims::ExternalId;
+use crate::json::{Json, Object};
 use crate::refusal::Rule;
 
 /// What an application's tokens mean here.
@@ -30,22 +30,29 @@ pub(crate) struct Access {
     applications: Vec<Application>,
     link_aud: bool,
     link_common_name: bool,
+    scopes_from: Option<String>,
     issuers: [IssuerSpace; 1],
 }
 
+/// What the providers file says about one Access team.
+pub(crate) struct AccessSettings {
+    /// The issuer, without a trailing slash.
+    pub(crate) team: String,
+    pub(crate) applications: Vec<Application>,
+    pub(crate) link_aud: bool,
+    pub(crate) link_common_name: bool,
+    /// The claim whose strings are scopes.
+    pub(crate) scopes_from: Option<String>,
+}
+
 impl Access {
-    /// `team` is the issuer, without a trailing slash.
-    pub(crate) fn new(
-        team: String,
-        applications: Vec<Application>,
-        link_aud: bool,
-        link_common_name: bool,
-    ) -> Self {
+    pub(crate) fn new(settings: AccessSettings) -> Self {
         Self {
-            applications,
-            link_aud,
-            link_common_name,
-            issuers: [IssuerSpace::Exact(team)],
+            applications: settings.applications,
+            link_aud: settings.link_aud,
+            link_common_name: settings.link_common_name,
+            scopes_from: settings.scopes_from,
+            issuers: [IssuerSpace::Exact(settings.team)],
         }
     }
 
@@ -96,11 +103,28 @@ impl Access {
             perimeter,
             organization: Some(&application.aud),
             audience: &application.aud,
-            scopes: Vec::new(),
+            scopes: self.scopes(claims)?,
             token_id: claims.optional_id("jti", Rule::TokenId)?,
             client: None,
             takes_claims_challenge: false,
         })
+    }
+
+    /// Access knows no scopes; an operator may name a claim whose strings are to count as some. `custom.<name>` is the
+    /// member of that literal name in `custom`, where Access puts an identity provider's own claims; any other name is
+    /// a claim's literal name, dots included.
+    fn scopes<'c>(&self, claims: &'c Object<'_>) -> Result<Vec<&'c str>, Rule> {
+        let Some(name) = &self.scopes_from else {
+            return Ok(Vec::new());
+        };
+        match name.strip_prefix("custom.") {
+            None => claims.text_or_texts(name, Rule::Scopes),
+            Some(name) => match claims.get("custom") {
+                None => Ok(Vec::new()),
+                Some(Json::Object(custom)) => custom.text_or_texts(name, Rule::Scopes),
+                Some(_) => Err(Rule::Scopes),
+            },
+        }
     }
 
     /// Exactly one AUD tag, and one of ours.

@@ -1,9 +1,9 @@
 //! Auth0: access tokens for one API, in either of its two token profiles.
 
-use contract::LinkKind;
+use contract::{LinkKind, PrincipalKind};
 
 use super::{IssuerSpace, NOT_ACCESS_TOKEN, Reading};
-use crate::claims::{ExternalId, PrincipalKind};
+use crate::claims::ExternalId;
 use crate::json::Object;
 use crate::refusal::Rule;
 
@@ -97,7 +97,11 @@ impl Auth0 {
         };
         let subject = claims.id("sub", Rule::Subject)?;
         let grant = claims.any_text("gty", Rule::TokenUse)?.unwrap_or_default();
-        let kind = if grant == "client-credentials" || subject.ends_with("@clients") {
+        // Auth0 writes machine subjects itself, and never for a person: `<client>@clients`.
+        let is_machine = subject
+            .strip_suffix("@clients")
+            .is_some_and(|own| client.is_none_or(|client| client == own));
+        let kind = if grant == "client-credentials" || is_machine {
             PrincipalKind::Service
         } else {
             PrincipalKind::User

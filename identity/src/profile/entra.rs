@@ -1,9 +1,9 @@
 //! Entra ID: v1 and v2 access tokens, one directory or many.
 
-use contract::LinkKind;
+use contract::{LinkKind, PrincipalKind};
 
 use super::{IssuerSpace, NOT_ACCESS_TOKEN, Reading};
-use crate::claims::{ExternalId, PrincipalKind};
+use crate::claims::ExternalId;
 use crate::json::Object;
 use crate::keyring::VerificationKey;
 use crate::refusal::Rule;
@@ -175,7 +175,7 @@ impl Entra {
             scopes,
             token_id: claims.optional_id("uti", Rule::TokenId)?,
             client: Some(client),
-            takes_claims_challenge: client_capabilities(claims)?.contains(&"cp1"),
+            takes_claims_challenge: takes_claims_challenge(claims)?,
         })
     }
 
@@ -230,11 +230,11 @@ fn has_facet(claims: &Object<'_>, name: &str, sought: &[&str]) -> Result<bool, R
     Ok(facets.split(' ').any(|held| sought.contains(&held)))
 }
 
-/// `xms_cc` is a string in some tokens and an array in others.
-fn client_capabilities<'c>(claims: &'c Object<'_>) -> Result<Vec<&'c str>, Rule> {
+/// Whether the client announced `cp1`. `xms_cc` is a string in some tokens and an array in others, in any letter case.
+fn takes_claims_challenge(claims: &Object<'_>) -> Result<bool, Rule> {
     Ok(claims
         .text_or_texts("xms_cc", Rule::Client)?
         .into_iter()
         .flat_map(|held| held.split(' '))
-        .collect())
+        .any(|held| held.eq_ignore_ascii_case("cp1")))
 }

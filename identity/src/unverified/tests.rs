@@ -62,6 +62,13 @@ fn escapes_in_the_header_are_compared_as_what_they_mean() {
     );
 }
 
+/// Header, payload and signature as decoded.
+fn parts<'d>(token: &'d UnverifiedToken<'_>) -> [&'d [u8]; 3] {
+    let (front, signature) = token.decoded.split_at(token.signature_at);
+    let (header, payload) = front.split_at(token.payload_at);
+    [header, payload, signature]
+}
+
 proptest! {
     #[test]
     fn never_panics_on_text(token in ".{0,300}") {
@@ -81,7 +88,7 @@ proptest! {
     #[test]
     fn every_decoded_token_is_canonical(token in "[A-Za-z0-9_-]{1,12}\\.[A-Za-z0-9_-]{1,12}\\.[A-Za-z0-9_-]{1,12}") {
         if let Ok(decoded) = decode(&token) {
-            let again = format!("{}.{}.{}", encode(&decoded.header), encode(&decoded.payload), encode(&decoded.signature));
+            let again = parts(&decoded).map(encode).join(".");
             prop_assert_eq!(again, token);
         }
     }
@@ -97,7 +104,7 @@ proptest! {
         let changed: String = characters.into_iter().collect();
         let original = decode(&token).unwrap();
         if let Ok(decoded) = decode(&changed) {
-            prop_assert!((decoded.header, decoded.payload, decoded.signature) != (original.header, original.payload, original.signature));
+            prop_assert!(parts(&decoded) != parts(&original));
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use contract::Principal;
+use contract::{Principal, PrincipalKind};
 
 use super::{Identity, Provider, Slot, VerifiedToken};
 use crate::assertion::AssertionSlot;
-use crate::claims::{PrincipalKind, VerifiedClaims};
+use crate::claims::VerifiedClaims;
 use crate::config::{ProviderConfig, StepUp};
 use crate::json::Object;
 use crate::keyring::VerificationKey;
@@ -23,6 +23,8 @@ pub(crate) enum Step<'a> {
     Issuer(&'a ProviderConfig),
     /// The key is known and usable.
     Key,
+    /// The signature is good: the claims are the provider's word, acceptable or not.
+    Signature(&'a Object<'a>),
 }
 
 impl Identity {
@@ -49,6 +51,7 @@ impl Identity {
         key.verify(token.signed, token.signature())?;
 
         // From here on the claims are the provider's word.
+        note(Step::Signature(&claims));
         let times = Times::read(&claims, &provider.config, now)?;
         // RFC 7519 gives these a type, also where a profile does not read them.
         claims.any_text("sub", Rule::Subject)?;
@@ -112,6 +115,7 @@ impl Identity {
             auth_time: claims.optional_time("auth_time", Rule::AuthTime)?,
             strong,
             takes_claims_challenge: reading.takes_claims_challenge,
+            challenge: Arc::clone(&config.challenge),
         })
     }
 }

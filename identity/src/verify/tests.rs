@@ -2,5 +2,6 @@
 
 mod attacks;
 mod cache;
+mod matrix;
 mod oracle;
 mod readings;

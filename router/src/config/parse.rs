@@ -1,6 +1,7 @@
 //! From variables to [`Config`]. Each reader notes its error and goes on, so that all are found.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::tls::TlsFiles;
 
 /// The longest staleness that may be configured: a week is beyond any outage that should still be served blindly.
 const MAX_STALENESS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often keys may be fetched. More often is a denial of service, less often misses rotations.
+const REFRESH: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 
 struct Parser<'e, L> {
     env: &'e L,
@@ -123,14 +127,31 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let jwks_max_staleness = p.staleness("JWKS_MAX_STALENESS");
     let registry_max_staleness = p.staleness("REGISTRY_MAX_STALENESS");
     let jwks_refresh = p.get("JWKS_REFRESH").and_then(|text| match duration(&text) {
-        Some(every) if every >= Duration::from_millis(100) => Some(every),
+        Some(every) if REFRESH.contains(&every) && every <= jwks_max_staleness / 3 => Some(every),
+        Some(every) if REFRESH.contains(&every) => {
+            p.errors.push(format!(
+                "JWKS_REFRESH: {text:?} is more than a third of JWKS_MAX_STALENESS, so keys could run out between refreshes"
+            ));
+            None
+        }
         _ => {
             p.errors.push(format!(
-                "JWKS_REFRESH: {text:?} is no duration of at least 100ms, such as 15m"
+                "JWKS_REFRESH: {text:?} is no duration from 100ms to 24h, such as 15m"
             ));
             None
         }
     });
+    let jwks_roots = match p
+        .get("JWKS_CA_FILE")
+        .map(|path| crate::tls::authorities(Path::new(&path)))
+    {
+        None => Vec::new(),
+        Some(Ok(roots)) => roots,
+        Some(Err(error)) => {
+            p.errors.push(format!("JWKS_CA_FILE: {error}"));
+            Vec::new()
+        }
+    };
     let router_id = p.get("ALPHASWARM_ROUTER_ID").unwrap_or_else(host_name);
     if !contract::id::is_id(&router_id) {
         p.errors.push(format!(
@@ -159,6 +180,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             resolve_from,
             jwks_max_staleness,
             jwks_refresh,
+            jwks_roots,
             registry_max_staleness,
             router_id,
             state_dir,
@@ -168,6 +190,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             tls,
             drain,
             not_ready,
+            print_token_prefixes: false,
             log,
             log_json,
         }),

@@ -84,6 +84,48 @@ fn every_error_is_reported_at_once() {
 }
 
 #[test]
+fn keys_are_fetched_often_enough_to_stay_fresh() {
+    let config = parse(&[("JWKS_REFRESH", "2s"), ("JWKS_MAX_STALENESS", "6s")]).unwrap();
+    assert_eq!(config.jwks_refresh, Some(Duration::from_secs(2)));
+    refuses(
+        &[("JWKS_REFRESH", "3s"), ("JWKS_MAX_STALENESS", "6s")],
+        &["JWKS_REFRESH: \"3s\" is more than a third of JWKS_MAX_STALENESS"],
+    );
+    for value in ["99ms", "25h", "0", "often"] {
+        refuses(
+            &[("JWKS_REFRESH", value), ("JWKS_MAX_STALENESS", "7d")],
+            &["JWKS_REFRESH: "],
+        );
+    }
+}
+
+#[test]
+fn a_private_providers_authorities_are_read_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    let path = file.display().to_string();
+    let refused = || refuses(&[("JWKS_CA_FILE", &path)], &["JWKS_CA_FILE: "]);
+    refused();
+    for text in [
+        "",
+        "no certificate",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        refused();
+    }
+    let certificate = |name: &str| {
+        rcgen::CertificateParams::new(vec![name.to_owned()])
+            .unwrap()
+            .self_signed(&rcgen::KeyPair::generate().unwrap())
+            .unwrap()
+            .pem()
+    };
+    std::fs::write(&file, certificate("a") + &certificate("b")).unwrap();
+    assert_eq!(parse(&[("JWKS_CA_FILE", &path)]).unwrap().jwks_roots.len(), 2);
+}
+
+#[test]
 fn relaxed_modes_need_dev_and_loopback() {
     refuses(
         &[("AUTH_MODE", "disabled")],

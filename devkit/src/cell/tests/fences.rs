@@ -126,7 +126,7 @@ async fn a_fence_refuses_its_epoch_and_older_ones_and_only_grows() {
 #[tokio::test]
 async fn with_keys_only_a_routers_word_counts() {
     use contract::assertion::AssertionClaims;
-    use contract::{Principal, ProviderId};
+    use contract::{Principal, PrincipalKind, ProviderId};
     let (first, second) = (
         identity::Minter::generate("router-1").unwrap(),
         identity::Minter::generate("router-2").unwrap(),
@@ -141,6 +141,7 @@ async fn with_keys_only_a_routers_word_counts() {
         iss: "router-1".into(),
         aud: CellId::parse("cell-test").unwrap(),
         sub: Some(Principal::new(&ProviderId::parse("entra").unwrap(), "p")),
+        principal_kind: Some(PrincipalKind::User),
         tenant: Some(acme()),
         scopes: None,
         epoch: 3,

@@ -19,7 +19,7 @@ async fn entra_tokens_have_the_shape_of_their_version() {
     );
     has(
         &claims,
-        &["oid", "sub", "uti", "azp", "scp", "nbf", "xms_cc"],
+        &["oid", "sub", "uti", "azp", "scp", "nbf"],
         &["appid", "roles", "acrs", "idtyp"],
     );
 

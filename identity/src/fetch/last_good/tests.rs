@@ -7,7 +7,7 @@ use crate::testing::{NOW, PROVIDERS, key_set, signer};
 fn last_good(directory: &Path, at: usize) -> LastGood {
     LastGood::new(
         directory,
-        &IdentityConfig::parse(PROVIDERS).unwrap().providers[at],
+        &IdentityConfig::parse(&PROVIDERS).unwrap().providers[at],
     )
 }
 

@@ -117,6 +117,39 @@ async fn hostile_answers_leave_the_old_keys_in_use() {
             Answer::Bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{good}").into()),
             "broke off",
         ),
+        (
+            "more than the length says",
+            "/keys",
+            Answer::Bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{good}").into()),
+            "not a JWK set",
+        ),
+        (
+            "two lengths",
+            "/keys",
+            Answer::Bytes(
+                format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: 10\r\ncontent-length: {}\r\n\r\n{good}",
+                    good.len()
+                )
+                .into(),
+            ),
+            "no connection or no answer",
+        ),
+        (
+            "gzip",
+            "/keys",
+            Answer::Bytes(
+                b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00"
+                    .into(),
+            ),
+            "compressed (gzip)",
+        ),
+        (
+            "endless head",
+            "/keys",
+            Answer::Bytes([b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'a'; 1 << 20]].concat()),
+            "no connection or no answer",
+        ),
         ("silence", "/keys", Answer::Silence, "no complete answer"),
         ("slow loris", "/keys", Answer::Trickle, "no complete answer"),
         (
@@ -177,7 +210,7 @@ async fn hostile_answers_leave_the_old_keys_in_use() {
             "link-local host",
             DISCOVERY,
             Answer::json(&json!({"issuer": issuer, "jwks_uri": "https://169.254.169.254/k"})),
-            "not one of this provider's",
+            "no provider has this address",
         ),
         (
             "file",

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::algorithm::Algorithm;
 use crate::keyring::KeyRing;
 use crate::refusal::Rule;
@@ -34,7 +36,7 @@ fn a_hit_is_the_same_object_and_judges_the_time_again() {
         ttl_seconds: 7200,
         ..CacheOptions::default()
     };
-    let identity = identity_of(PROVIDERS, Operators::none(), options);
+    let identity = identity_of(&PROVIDERS, Operators::none(), options);
     let first = identity.verify(&token, Slot::Bearer, NOW).unwrap();
     assert!(Arc::ptr_eq(
         &first,
@@ -162,7 +164,7 @@ fn keys_run_out_and_their_verdicts_with_them() {
         ttl_seconds: 30 * day,
         ..CacheOptions::default()
     };
-    let identity = identity_of(PROVIDERS, Operators::none(), options);
+    let identity = identity_of(&PROVIDERS, Operators::none(), options);
     let long = auth0().with("exp", NOW + day - 10);
     let token = long.sign();
     let fetched_at = NOW - 60;
@@ -200,11 +202,11 @@ fn access_keys_are_never_trusted_for_more_than_seven_days() {
                 .sign()
         };
         assert_eq!(
-            rule(identity.verify(&token(NOW + week - 1), draft.slot, NOW + week - 1)),
+            rule(identity.verify(&token(NOW + week - 1), draft.slot.into(), NOW + week - 1)),
             None
         );
         assert_eq!(
-            rule(identity.verify(&token(NOW + week), draft.slot, NOW + week)),
+            rule(identity.verify(&token(NOW + week), draft.slot.into(), NOW + week)),
             expect,
             "{name}"
         );
@@ -213,9 +215,9 @@ fn access_keys_are_never_trusted_for_more_than_seven_days() {
 
 #[test]
 fn without_keys_nothing_passes_and_it_is_called_unavailable() {
-    let config = IdentityConfig::parse(PROVIDERS).unwrap();
+    let config = IdentityConfig::parse(&PROVIDERS).unwrap();
     let identity = Identity::new(config, Operators::none(), CacheOptions::default());
-    assert_eq!(identity.pending().len(), 4);
+    assert_eq!(identity.pending().len(), identity.provider_count());
     assert!(identity.pending().contains(&"keys of provider entra".to_owned()));
     let refusal = identity.verify(&auth0().sign(), Slot::Bearer, NOW).unwrap_err();
     assert_eq!((refusal.rule, refusal.is_unavailable()), (Rule::NoKeys, true));
@@ -267,7 +269,7 @@ fn the_cache_is_bounded_by_weight() {
         weight: 20 * 2500,
         ..CacheOptions::default()
     };
-    let identity = identity_of(PROVIDERS, Operators::none(), options);
+    let identity = identity_of(&PROVIDERS, Operators::none(), options);
     for n in 0..100 {
         identity
             .verify(&auth0().with("jti", n.to_string()).sign(), Slot::Bearer, NOW)
@@ -280,9 +282,9 @@ fn the_cache_is_bounded_by_weight() {
         identity.verified.weighted_size()
     );
     assert!(
-        (15..=25).contains(&identity.cached_tokens()),
+        (15..=25).contains(&identity.cache_status().entries),
         "{}",
-        identity.cached_tokens()
+        identity.cache_status().entries
     );
 }
 
@@ -290,24 +292,74 @@ fn the_cache_is_bounded_by_weight() {
 fn explain_names_provider_key_and_rule_without_the_token() {
     let identity = identity();
     let good = auth0();
-    let explained = identity.explain(&good.sign(), Slot::Bearer, NOW);
+    let (verdict, explained) = identity.explain(&good.sign(), Slot::Bearer, NOW);
+    assert!(verdict.is_ok() && explained.signature_verified);
     assert_eq!(explained.provider, Some(provider("auth0")));
     assert_eq!(
         (explained.kid.as_deref(), explained.key_found),
         (Some("auth0-1"), true)
     );
-    assert!(explained.refused_by.is_none() && explained.claims.is_some());
+    assert!(explained.rule.is_none() && explained.claims.is_some());
 
     let bad = good.header("kid", "a\nb").sign();
-    let explained = identity.explain(&bad, Slot::Bearer, NOW);
+    let (verdict, explained) = identity.explain(&bad, Slot::Bearer, NOW);
+    assert_eq!(verdict.unwrap_err().rule, Rule::UnknownKid);
     assert_eq!(
         (explained.kid.as_deref(), explained.key_found),
         (Some("a\\nb"), false)
     );
-    assert_eq!(explained.refused_by, Some(Rule::UnknownKid));
+    assert_eq!(explained.rule, Some(Rule::UnknownKid));
+    assert!(explained.stated.is_empty(), "unsigned claims are nobody's word");
     let text = serde_json::to_string(&explained).unwrap();
     assert!(
         text.contains("unknown_kid") && bad.split('.').all(|part| !text.contains(part)),
         "{text}"
     );
+}
+
+#[test]
+fn explain_tells_what_the_provider_states_also_when_it_is_refused() {
+    let identity = identity();
+    let told = |draft: &crate::testing::Draft| identity.explain(&draft.sign(), draft.slot.into(), NOW).1;
+    let strange = told(&auth0().with("aud", json!(["https://other.example", 7])));
+    assert_eq!(strange.rule, Some(Rule::Audience));
+    assert_eq!(strange.stated["aud"], "https://other.example, 7");
+    assert_eq!(strange.stated["iss"], "https://example.eu.auth0.com/");
+    let expired = told(&auth0().with("exp", NOW - 100).with("iat", NOW - 200));
+    assert_eq!(expired.rule, Some(Rule::Expired));
+    assert_eq!(expired.stated["exp"], (NOW - 100).to_string());
+    let long = told(&auth0().with("scope", "x".repeat(1000)));
+    assert_eq!(long.stated["scope"].len(), 256);
+    let forged = told(&auth0().signed_by(stranger()).header("kid", "auth0-1"));
+    assert_eq!((forged.rule, forged.key_found), (Some(Rule::Signature), true));
+    assert!(forged.stated.is_empty() && !forged.signature_verified);
+    for told in [strange, expired, forged] {
+        let text = serde_json::to_string(&told).unwrap();
+        assert_eq!(serde_json::from_str::<crate::Explanation>(&text).unwrap(), told);
+    }
+}
+
+#[test]
+fn every_lookup_is_counted_once() {
+    let identity = identity();
+    let counted = || {
+        let status = identity.cache_status();
+        (status.hits, status.refused_hits, status.misses)
+    };
+    let good = auth0().sign();
+    let forged = auth0().signed_by(stranger()).header("kid", "auth0-1").sign();
+    for _ in 0..3 {
+        let _ = identity.verify(&good, Slot::Bearer, NOW);
+        let _ = identity.verify(&forged, Slot::Bearer, NOW);
+    }
+    assert_eq!(counted(), (2, 2, 2));
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| identity.verify(&good, Slot::Bearer, NOW).map(drop));
+        }
+    });
+    assert_eq!(counted(), (42, 2, 2), "of all threads");
+    let status = identity.cache_status();
+    assert_eq!((status.entries, status.refused_entries), (1, 1));
+    assert!(status.weight > 2048);
 }

@@ -101,7 +101,7 @@ proptest! {
         }
         let token = String::from_utf8(token).unwrap();
         static IDENTITY: std::sync::LazyLock<std::sync::Arc<crate::Identity>> = std::sync::LazyLock::new(identity);
-        if IDENTITY.verify(&token, draft.slot, NOW).is_ok() {
+        if IDENTITY.verify(&token, draft.slot.into(), NOW).is_ok() {
             prop_assert!(oracle_accepts(&draft, &token), "accepted by us alone: {} {}", draft.header, draft.claims);
         }
     }
@@ -119,7 +119,7 @@ proptest! {
 
 fn identity_without_keys() -> &'static crate::Identity {
     static IDENTITY: std::sync::LazyLock<std::sync::Arc<crate::Identity>> = std::sync::LazyLock::new(|| {
-        let config = crate::IdentityConfig::parse(PROVIDERS).unwrap();
+        let config = crate::IdentityConfig::parse(&PROVIDERS).unwrap();
         crate::Identity::new(config, crate::Operators::none(), crate::CacheOptions::default())
     });
     &IDENTITY

@@ -1,21 +1,22 @@
 //! What good tokens of every shape say.
 
-use contract::LinkKind;
+use contract::{LinkKind, PrincipalKind};
 use serde_json::json;
 
-use crate::claims::{PrincipalKind, VerifiedClaims};
+use crate::claims::VerifiedClaims;
+use crate::refusal::Rule;
 use crate::scopes::Operators;
 use crate::testing::*;
-use crate::verify::CacheOptions;
+use crate::verify::{CacheOptions, Slot};
 
 fn read(draft: &Draft) -> VerifiedClaims {
     read_as(draft, Operators::none())
 }
 
 fn read_as(draft: &Draft, operators: Operators) -> VerifiedClaims {
-    let identity = identity_of(PROVIDERS, operators, CacheOptions::default());
+    let identity = identity_of(&PROVIDERS, operators, CacheOptions::default());
     let verified = identity
-        .verify(&draft.sign(), draft.slot, NOW)
+        .verify(&draft.sign(), draft.slot.into(), NOW)
         .unwrap_or_else(|refusal| panic!("{refusal}"));
     verified.claims.clone()
 }
@@ -105,6 +106,11 @@ fn strong_sign_in_is_the_providers_own_sign_and_for_users_only() {
     assert_eq!(read(&auth0().with("auth_time", NOW - 5)).auth_time, Some(NOW - 5));
     assert!(read(&entra_v2().with("xms_cc", json!(["cp1"]))).takes_claims_challenge);
     assert!(read(&entra_v2().with("xms_cc", "cp1")).takes_claims_challenge);
+    assert!(
+        read(&entra_v2().with("xms_cc", "foo CP1")).takes_claims_challenge,
+        "in any letter case"
+    );
+    assert!(!read(&entra_v2().with("xms_cc", "cp11")).takes_claims_challenge);
 }
 
 #[test]
@@ -255,14 +261,68 @@ fn national_clouds_and_external_directories() {
             entra_v2()
         };
         let draft = base.with("aud", "api://alphaswarm").with("iss", issuer.as_str());
-        let verified = identity.verify(&draft.sign(), draft.slot, NOW);
+        let verified = identity.verify(&draft.sign(), draft.slot.into(), NOW);
         assert!(verified.is_ok(), "{issuer}: {:?}", verified.err());
         for public in [entra_v2().with("aud", "api://alphaswarm"), entra_v1()] {
             if settings.contains(".us") && public.claims["ver"] == "1.0" {
                 continue; // the US cloud shares the v1 issuers; there only the keys tell the clouds apart
             }
-            let refused = identity.verify(&public.sign(), draft.slot, NOW).unwrap_err();
+            let refused = identity
+                .verify(&public.sign(), draft.slot.into(), NOW)
+                .unwrap_err();
             assert_eq!(refused.rule, crate::Rule::Issuer, "public cloud at {issuer}");
         }
+    }
+}
+
+#[test]
+fn scopes_of_access_come_from_the_configured_claim_and_nowhere_else() {
+    let from = |setting: &str, claim: &str, value: serde_json::Value| {
+        let toml = PROVIDERS.replace(
+            "team = \"https://example.cloudflareaccess.com\"\n",
+            &format!("team = \"https://example.cloudflareaccess.com\"\n{setting}\n"),
+        );
+        let identity = identity_of(&toml, Operators::none(), CacheOptions::default());
+        let token = access_user().with(claim, value).sign();
+        identity
+            .verify(&token, Slot::Access, NOW)
+            .map(|verified| verified.claims.scopes.to_string())
+            .map_err(|refusal| refusal.rule)
+    };
+    let scopes = |text: &str| Ok(text.to_owned());
+    let groups = || json!(["write:all", "read:all", "two words", "cluster:admin", "write:all"]);
+    let own = "scopes_from = \"custom.https://x.example/groups\"";
+    assert_eq!(from("", "groups", groups()), scopes(""), "not configured");
+    assert_eq!(
+        from("scopes_from = \"groups\"", "groups", groups()),
+        scopes("read:all write:all"),
+        "no operator scopes, no words with spaces"
+    );
+    assert_eq!(
+        from("scopes_from = \"groups\"", "groups", json!("read:all")),
+        scopes("read:all")
+    );
+    assert_eq!(
+        from(own, "custom", json!({"https://x.example/groups": groups()})),
+        scopes("read:all write:all")
+    );
+    assert_eq!(from(own, "custom", json!({"other": 1})), scopes(""));
+    assert_eq!(from(own, "groups", groups()), scopes(""), "another claim");
+    // A dot elsewhere is part of the name.
+    assert_eq!(
+        from("scopes_from = \"a.b\"", "a", json!({"b": ["read:all"]})),
+        scopes("")
+    );
+    assert_eq!(
+        from("scopes_from = \"a.b\"", "a.b", json!(["read:all"])),
+        scopes("read:all")
+    );
+    for (setting, claim, bad) in [
+        ("scopes_from = \"groups\"", "groups", json!([1])),
+        ("scopes_from = \"groups\"", "groups", json!({"a": "b"})),
+        (own, "custom", json!("text")),
+        (own, "custom", json!({"https://x.example/groups": 7})),
+    ] {
+        assert_eq!(from(setting, claim, bad.clone()), Err(Rule::Scopes), "{bad}");
     }
 }

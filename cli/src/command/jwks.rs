@@ -1,0 +1,128 @@
+//! `alphaswarm jwks status`: the keys of the identity providers, as a router has them.
+
+use identity::{KeysFrom, ProviderStatus};
+use reqwest::Method;
+
+use super::operator::Asked;
+use crate::args::operator::Operator;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::output::{Field, Output, Row, Tone};
+
+/// Asks and prints.
+pub async fn status(
+    args: &Operator,
+    environment: &Environment,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let asked = Asked::new(args, environment)?;
+    let request = asked.request(Method::GET, "/jwks/status")?;
+    let providers: Vec<ProviderStatus> = asked.answer(request).await?;
+    output.list(&providers, "no identity providers")
+}
+
+impl Row for ProviderStatus {
+    const COLUMNS: &'static [&'static str] = &[
+        "provider",
+        "kind",
+        "usable",
+        "source",
+        "age",
+        "keys",
+        "skipped",
+        "fetches",
+        "failed",
+        "last error",
+    ];
+
+    fn fields(&self) -> Vec<Field> {
+        let usable = if self.usable {
+            Field::toned("yes", Tone::Good)
+        } else {
+            Field::toned("no", Tone::Bad)
+        };
+        let source = self.source.map(|source| match source {
+            KeysFrom::Network => "network",
+            KeysFrom::Disk => "disk",
+        });
+        let failed: u64 = self.failures.values().sum();
+        vec![
+            Field::new(self.provider.as_str()),
+            Field::new(self.kind.as_str()),
+            usable,
+            Field::optional(source),
+            Field::optional(self.age_seconds.map(age)),
+            Field::new(self.keys.join(" ")),
+            if self.skipped.is_empty() {
+                Field::optional(None::<String>)
+            } else {
+                Field::toned(self.skipped.join("; "), Tone::Waiting)
+            },
+            Field::new(self.fetches.to_string()),
+            Field::new(failed.to_string()),
+            match &self.last_error {
+                Some(error) => Field::toned(error, Tone::Bad),
+                None => Field::optional(None::<String>),
+            },
+        ]
+    }
+}
+
+/// `50s`, `12m`, `3h`, `2d`: as much as tells fresh from old.
+fn age(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_what_the_columns_say() {
+        let status = ProviderStatus {
+            provider: "entra".parse().unwrap(),
+            kind: identity::ProviderKind::Entra,
+            usable: false,
+            source: Some(KeysFrom::Disk),
+            fetched_at: Some(0),
+            age_seconds: Some(100_000),
+            keys: vec!["k1".to_owned(), "k2".to_owned()],
+            skipped: vec!["key \"k3\": too short".to_owned()],
+            fetches: 9,
+            failures: [("status".to_owned(), 2), ("deadline".to_owned(), 1)].into(),
+            last_error: Some("answered 503".to_owned()),
+        };
+        let fields = status.fields();
+        assert_eq!(fields.len(), ProviderStatus::COLUMNS.len());
+        let texts: Vec<&str> = fields.iter().map(Field::text).collect();
+        assert_eq!(
+            texts,
+            [
+                "entra",
+                "entra",
+                "no",
+                "disk",
+                "27h",
+                "k1 k2",
+                "key \"k3\": too short",
+                "9",
+                "3",
+                "answered 503"
+            ]
+        );
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7200, "2h"),
+            (172_800, "2d"),
+        ] {
+            assert_eq!(age(seconds), text);
+        }
+    }
+}
