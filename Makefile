@@ -5,7 +5,7 @@ CARGO := cargo
 # One profile for programs and tests: nothing is compiled twice.
 PROFILE := --release --locked
 
-.PHONY: help up build test lint unit e2e tools test-long bench deny clean
+.PHONY: help up build test lint unit e2e tools test-long bench fuzz deny clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,17 @@ bench: build ## measures, prints tables, writes target/bench/report.json (about 
 	rm -rf target/criterion
 	$(CARGO) bench --locked --workspace --bench decide
 	target/release/alphaswarm-bench $(ARGS)
+
+# cargo-fuzz brings libFuzzer and AddressSanitizer, which need a nightly compiler. What a run learns stays in
+# fuzz/corpus, what it finds in fuzz/artifacts.
+FUZZ := token jwks check differential
+RUNS := 1000000
+fuzz: ## fuzzes FUZZ="token jwks check differential", RUNS=1000000 each (needs nightly and cargo-fuzz)
+	cargo +nightly fuzz build
+	@set -e; for target in $(FUZZ); do \
+	  fuzz/target/*/release/seeds $$target fuzz/corpus/$$target; \
+	  cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=65536 -timeout=1 -rss_limit_mb=1024 -print_final_stats=1; \
+	done
 
 deny: ## licences, bans, sources, advisories (needs cargo-deny)
 	cargo deny --locked check

@@ -91,7 +91,9 @@ signers! {
 }
 
 impl Signer {
-    fn generate(kid: &'static str, alg: &'static str) -> Self {
+    /// A new key pair.
+    #[must_use]
+    pub fn generate(kid: &'static str, alg: &'static str) -> Self {
         let key = if alg == "ES256" {
             Key::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
         } else {

@@ -138,6 +138,8 @@ impl ProtocolRewrite {
         }
         let kept: Vec<&str> = protocols(value)
             .filter(|p| bearer_protocol(p).is_none())
+            // What is no token (RFC 9110 §5.6.2) would make a header that no proxy forwards.
+            .filter(|p| p.iter().all(u8::is_ascii_graphic))
             .filter_map(|p| std::str::from_utf8(p).ok())
             .collect();
         if kept.is_empty() {
@@ -288,6 +290,10 @@ mod tests {
         assert_eq!(
             rewrite("a,ALPHASWARM.Bearer.x, b"),
             ProtocolRewrite::Set("a, b".to_owned())
+        );
+        assert_eq!(
+            rewrite("a, alphaswarm.bearer.x, b\u{1}c, d e, \u{e4}"),
+            ProtocolRewrite::Set("a".to_owned())
         );
         assert_eq!(ProtocolRewrite::of(Field::Repeated), ProtocolRewrite::Remove);
     }

@@ -203,6 +203,10 @@ impl<'w> Request<'_, 'w> {
             tenant::check_revocation(&access.claims, self.snapshot)?;
         }
         if let Class::Platform { platform, .. } = &self.rule.class {
+            if let Some(access) = &caller.access {
+                witness.comes_to(Step::Tenant);
+                tenant::check_agreement(claims, &access.claims, self.snapshot)?;
+            }
             witness.comes_to(Step::Authorization);
             let _permit = authorize(self.rule, claims, self.now)?;
             return Ok(Route {

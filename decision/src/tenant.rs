@@ -71,27 +71,8 @@ pub fn lookup<'a>(
             DenyReason::UnknownTenant
         });
     }
-    if let Some(access) = access.filter(|access| !access.perimeter) {
-        let allowed = Candidates::of(access, snapshot);
-        // An application that nobody linked says nothing; a link that an operator withdrew or has not promoted does.
-        if allowed.is_empty() && (allowed.revoked || allowed.pending) {
-            return Err(if allowed.pending {
-                DenyReason::LinkPending
-            } else {
-                DenyReason::UnknownTenant
-            });
-        }
-        if !allowed.is_empty() {
-            let mut agreed = Candidates::default();
-            candidates
-                .iter()
-                .filter(|tenant| allowed.iter().any(|t| t == *tenant))
-                .for_each(|t| agreed.insert(t));
-            if agreed.is_empty() {
-                return Err(DenyReason::TokensDisagree);
-            }
-            candidates = agreed;
-        }
+    if let Some(access) = access {
+        candidates = agreed(candidates, access, snapshot)?;
     }
     let linked = host.and_then(|host| snapshot.host(host));
     let mut several = candidates.iter();
@@ -104,6 +85,49 @@ pub fn lookup<'a>(
         (None, ..) => return Err(DenyReason::TenantRequired),
     };
     active(chosen, snapshot)
+}
+
+/// Where no tenant is needed: the tokens must still not contradict each other. A caller without any link (an operator,
+/// say) contradicts nothing.
+pub fn check_agreement(
+    claims: &VerifiedClaims,
+    access: &VerifiedClaims,
+    snapshot: &Snapshot,
+) -> Result<(), DenyReason> {
+    let candidates = Candidates::of(claims, snapshot);
+    if !candidates.is_empty() {
+        agreed(candidates, access, snapshot)?;
+    }
+    Ok(())
+}
+
+/// Those of the bearer's tenants that the Access token beside it names as well.
+fn agreed<'a>(
+    candidates: Candidates<'a>,
+    access: &VerifiedClaims,
+    snapshot: &'a Snapshot,
+) -> Result<Candidates<'a>, DenyReason> {
+    if access.perimeter {
+        return Ok(candidates);
+    }
+    let allowed = Candidates::of(access, snapshot);
+    if allowed.is_empty() {
+        // An application that nobody linked says nothing; a link that an operator withdrew or has not promoted does.
+        return match (allowed.pending, allowed.revoked) {
+            (true, _) => Err(DenyReason::LinkPending),
+            (false, true) => Err(DenyReason::UnknownTenant),
+            (false, false) => Ok(candidates),
+        };
+    }
+    let mut agreed = Candidates::default();
+    candidates
+        .iter()
+        .filter(|tenant| allowed.iter().any(|t| t == *tenant))
+        .for_each(|t| agreed.insert(t));
+    if agreed.is_empty() {
+        return Err(DenyReason::TokensDisagree);
+    }
+    Ok(agreed)
 }
 
 /// Dev modes only: the tenant by the host alone.

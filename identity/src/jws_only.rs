@@ -9,7 +9,8 @@ use crate::unverified::{Payload, UnverifiedToken};
 
 /// Verifies `token` with the keys of `jwks_json` and returns its payload, which may be empty or no JSON at all.
 ///
-/// With a `kid` in the header only the keys of that name are tried; without one, every key whose type fits. A key's own
+/// With a `kid` in the header only the keys of that name and those without one are tried; without it, every key whose
+/// type fits. A key's own
 /// `alg`, `use` and `key_ops` bind. Refuses with [`Rule::NoKeys`] if the set holds no usable key.
 ///
 /// This says who signed, not what may be done with it: never use it to admit a request.
@@ -31,7 +32,7 @@ pub fn verify_jws_with_jwks(token: &str, jwks_json: &str) -> Result<Vec<u8>, Ref
             header
                 .kid
                 .as_deref()
-                .is_none_or(|kid| key.kid.as_deref() == Some(kid))
+                .is_none_or(|kid| key.kid.as_deref().is_none_or(|own| own == kid))
         })
         .collect();
     if named.is_empty() {

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::signature::ParsedPublicKey;
-use serde::Deserialize;
+use serde::de::DeserializeSeed as _;
 use serde_json::value::RawValue;
 
 use crate::algorithm::Algorithm;
 use crate::jwk::{self, Jwk, KeyRefused};
 use crate::refusal::Rule;
+
+use document::{DocumentSeed, Members};
 
 /// The most keys a set may hold. The largest real one (Entra) holds about ten.
 pub const MAX_KEYS: usize = 100;
@@ -132,20 +134,17 @@ pub struct KeyRing {
     max_staleness: i64,
 }
 
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
-}
-
-/// The members of a JWK set, each still to be parsed on its own.
+/// The members of a JWK set, each still to be parsed on its own. Those beyond `limit` are counted and not kept.
 pub(crate) fn members(document: &[u8], limit: usize) -> Result<Vec<&RawValue>, JwksRefused> {
-    let Document { keys } = serde_json::from_slice(document).map_err(|_| JwksRefused::Malformed)?;
-    let count = keys.len();
+    let mut reader = serde_json::Deserializer::from_slice(document);
+    let Members { kept, count } = DocumentSeed { limit }
+        .deserialize(&mut reader)
+        .and_then(|members| reader.end().map(|()| members))
+        .map_err(|_| JwksRefused::Malformed)?;
     if count > limit {
         Err(JwksRefused::TooManyKeys { count, limit })
     } else {
-        Ok(keys)
+        Ok(kept)
     }
 }
 
@@ -324,5 +323,10 @@ fn load(raw: &str, algorithm: Algorithm) -> Result<VerificationKey, KeyRefused> 
     })
 }
 
+mod document;
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod vectors;

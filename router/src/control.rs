@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use contract::{Code, Envelope};
 use decision::credentials::Credentials;
 use decision::{Attributes, Field};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use identity::{Slot, VerifiedToken};
 use serde::Serialize;
 
@@ -66,12 +66,24 @@ fn answer(data: impl Serialize) -> Response {
 
 fn refuse(code: Code) -> Response {
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
-    (status, Json(Envelope::<()>::refused(code, ""))).into_response()
+    let mut response = (status, Json(Envelope::<()>::refused(code, ""))).into_response();
+    let headers = response.headers_mut();
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if code == Code::Unauthenticated {
+        headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = code.retry_after_seconds() {
+        headers.insert(http::header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// A good bearer token of a listed operator with [`READ_SCOPE`]; customers' tokens have lost that scope when they were
-/// verified. A revoked one is no longer good.
+/// verified. A revoked one is no longer good, and without a fresh registry nobody knows which are revoked.
 fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<Arc<VerifiedToken>, Code> {
+    if !edge.is_fresh() {
+        return Err(Code::NotReady);
+    }
     let mut authorization = Field::Absent;
     headers
         .get_all(http::header::AUTHORIZATION)

@@ -78,7 +78,7 @@ impl Record<'_> {
                     self.metrics.cell_claims_audited.inc();
                     tracing::warn!(
                         target: "decision",
-                        request_id = attributes.request_id,
+                        request_id = plain_id(attributes.request_id),
                         tenant = route.tenant,
                         cell = %route.destination,
                         "cell claim differs from the placement (CBA_MODE=audit)"
@@ -87,7 +87,7 @@ impl Record<'_> {
                 tracing::debug!(
                     target: "decision",
                     outcome = "allow",
-                    request_id = attributes.request_id,
+                    request_id = plain_id(attributes.request_id),
                     host = shortened(attributes.host),
                     tenant = route.tenant,
                     cell = %route.destination,
@@ -103,7 +103,7 @@ impl Record<'_> {
                     outcome = "deny",
                     code = code.as_str(),
                     reason = %reason,
-                    request_id = attributes.request_id,
+                    request_id = plain_id(attributes.request_id),
                     method = shortened(attributes.method),
                     host = shortened(attributes.host),
                     token_prefix = match self.prefixes {
@@ -138,8 +138,27 @@ fn token_prefix(attributes: &Attributes<'_>) -> Option<String> {
     Some(token.get(..PREFIX)?.escape_ascii().to_string())
 }
 
-/// What a client wrote, cut to what a log line needs: headers may hold 60 KiB.
+/// The id as proxies make them; a client that reaches `/resolve` may send anything.
+fn plain_id(id: &str) -> &str {
+    let plain = id.len() <= 64
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+    if plain && !id.contains(TOKEN_START) {
+        id
+    } else {
+        ""
+    }
+}
+
+/// How every JWT begins: `{"` in base64url.
+const TOKEN_START: &str = "eyJ";
+
+/// What a client wrote, cut to what a log line needs: headers may hold 60 KiB. A token in the wrong place is not shown.
 fn shortened(text: &str) -> &str {
+    if text.contains(TOKEN_START) {
+        return "(token)";
+    }
     let mut end = text.len().min(256);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -151,6 +170,17 @@ fn shortened(text: &str) -> &str {
 mod tests {
     use super::*;
     use decision::Field;
+
+    #[test]
+    fn what_clients_write_is_cut_and_shows_no_token() {
+        assert_eq!(plain_id("0c3f-1.2_a"), "0c3f-1.2_a");
+        for odd in ["a b", "a\n", "\u{e4}", &"a".repeat(65), "eyJhbGciOi"] {
+            assert_eq!(plain_id(odd), "", "{odd:?}");
+        }
+        assert_eq!(shortened("a.example.com"), "a.example.com");
+        assert_eq!(shortened(&"\u{e4}".repeat(200)).len(), 256);
+        assert_eq!(shortened("eyJhbGciOi.example.com"), "(token)");
+    }
 
     #[test]
     fn a_prefix_is_four_bytes_of_a_token_and_of_nothing_else() {

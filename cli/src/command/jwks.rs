@@ -52,11 +52,11 @@ impl Row for ProviderStatus {
             usable,
             Field::optional(source),
             Field::optional(self.age_seconds.map(age)),
-            Field::new(self.keys.join(" ")),
+            Field::new(few(&self.keys, " ")),
             if self.skipped.is_empty() {
                 Field::optional(None::<String>)
             } else {
-                Field::toned(self.skipped.join("; "), Tone::Waiting)
+                Field::toned(few(&self.skipped, "; "), Tone::Waiting)
             },
             Field::new(self.fetches.to_string()),
             Field::new(failed.to_string()),
@@ -66,6 +66,33 @@ impl Row for ProviderStatus {
             },
         ]
     }
+}
+
+/// The first of a list that providers write: three of them fit a line, `--json` has all. Nothing in them can move the
+/// cursor, turn the writing direction or pass for another column.
+fn few(list: &[String], separator: &str) -> String {
+    const SHOWN: usize = 3;
+    let mut shown: Vec<String> = list
+        .iter()
+        .take(SHOWN)
+        .map(|text| {
+            let plain = |c: char| c == ' ' || c.is_ascii_graphic();
+            text.chars()
+                .take(60)
+                .map(|c| {
+                    if plain(c) {
+                        c.to_string()
+                    } else {
+                        c.escape_unicode().to_string()
+                    }
+                })
+                .collect()
+        })
+        .collect();
+    if list.len() > SHOWN {
+        shown.push(format!("(+{})", list.len() - SHOWN));
+    }
+    shown.join(separator)
 }
 
 /// `50s`, `12m`, `3h`, `2d`: as much as tells fresh from old.
@@ -115,6 +142,8 @@ mod tests {
                 "answered 503"
             ]
         );
+        let many: Vec<String> = ["a", "b\u{202e}", "c", "d", "e"].map(str::to_owned).into();
+        assert_eq!(few(&many, " "), "a b\\u{202e} c (+2)");
         for (seconds, text) in [
             (0, "0s"),
             (119, "119s"),

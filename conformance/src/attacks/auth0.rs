@@ -112,6 +112,7 @@ pub(super) fn add(table: &mut Table<'_>) {
         "azp",
         &[json!(1), json!(""), json!(null), json!(["client-1"])],
     );
+    table.missing("client", &base, "azp");
     let base = table.base("RFC 9068", tokens::auth0_rfc);
     for (claim, rule) in [("client_id", "client"), ("jti", "jti")] {
         table.missing(rule, &base, claim);

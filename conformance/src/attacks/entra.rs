@@ -183,7 +183,12 @@ fn versions_and_ids(table: &mut Table<'_>, base: &Base) {
         "uti",
         &[json!(1), json!(""), json!("a\nb"), json!("x".repeat(300))],
     );
-    table.claim("step_up", base, "acrs", &[json!(1), json!([1]), json!(null)]);
+    table.claim(
+        "step_up",
+        base,
+        "acrs",
+        &[json!(1), json!([1]), json!(null), json!("c1")],
+    );
     table.claim(
         "token_use",
         base,

@@ -465,6 +465,15 @@ fn a_bearer_and_an_access_token_must_agree() {
         "beta cell-b",
         "a perimeter token names no tenant"
     );
+    let console = |ask: Ask<'static>| {
+        super::tests::ask(&Ask {
+            path: "/console",
+            ..ask
+        })
+    };
+    assert_eq!(console(both("alpha", "1")), "- platform:console");
+    assert_eq!(console(both("nobody", "1")), "- platform:console");
+    assert_eq!(console(both("beta", "1")), "TokensDisagree", "needed or not");
     assert!(
         ask(&both("alpha", "3")).starts_with("AccessToken"),
         "an unlisted application"

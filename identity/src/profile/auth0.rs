@@ -87,20 +87,18 @@ impl Auth0 {
         }
         let (client, token_id) = match self.profile {
             TokenProfile::Auth0 => (
-                claims.optional_id("azp", Rule::Client)?,
+                claims.id("azp", Rule::Client)?,
                 claims.optional_id("jti", Rule::TokenId)?,
             ),
             TokenProfile::Rfc9068 => (
-                Some(claims.id("client_id", Rule::Client)?),
+                claims.id("client_id", Rule::Client)?,
                 Some(claims.id("jti", Rule::TokenId)?),
             ),
         };
         let subject = claims.id("sub", Rule::Subject)?;
         let grant = claims.any_text("gty", Rule::TokenUse)?.unwrap_or_default();
         // Auth0 writes machine subjects itself, and never for a person: `<client>@clients`.
-        let is_machine = subject
-            .strip_suffix("@clients")
-            .is_some_and(|own| client.is_none_or(|client| client == own));
+        let is_machine = subject.strip_suffix("@clients").is_some_and(|own| client == own);
         let kind = if grant == "client-credentials" || is_machine {
             PrincipalKind::Service
         } else {
@@ -117,7 +115,7 @@ impl Auth0 {
             link(LinkKind::Claim, claims.optional_id(name, Rule::TenantClaim)?);
         }
         if self.link_client && kind == PrincipalKind::Service {
-            link(LinkKind::ClientId, client);
+            link(LinkKind::ClientId, Some(client));
         }
 
         let mut scopes = claims.texts("permissions", Rule::Scopes)?;
@@ -136,7 +134,7 @@ impl Auth0 {
             audience,
             scopes,
             token_id,
-            client,
+            client: Some(client),
             takes_claims_challenge: false,
         })
     }

@@ -176,7 +176,11 @@ impl Times {
 }
 
 fn is_strong(claims: &Object<'_>, step_up: &StepUp) -> Result<bool, Rule> {
-    let held = claims.text_or_texts(&step_up.claim, Rule::StepUp)?;
+    // Entra writes `acrs` and Auth0 `amr` as lists, everybody `acr` as text; the wrong form is nobody's.
+    let held = match step_up.claim.as_str() {
+        "acrs" | "amr" => claims.texts(&step_up.claim, Rule::StepUp)?,
+        _ => claims.text_or_texts(&step_up.claim, Rule::StepUp)?,
+    };
     Ok(held
         .iter()
         .any(|held| step_up.values.iter().any(|value| value == held)))

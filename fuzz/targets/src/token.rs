@@ -1,0 +1,65 @@
+//! The text of a token. Input: the text; or, after a byte 0xff, a header and a payload with a line feed between, which
+//! are signed as they are.
+
+use identity::{Slot, verify_jws_with_jwks};
+
+use crate::world::{NOW, WORLD};
+
+/// Begins an input that is to be signed.
+pub const SIGN: u8 = 0xff;
+
+/// Whatever the text: a verdict, the same from the cache, in full, and explained.
+pub fn run(data: &[u8]) {
+    let world = &*WORLD;
+    let text = match data.split_first() {
+        Some((&SIGN, parts)) => {
+            let parts = String::from_utf8_lossy(parts);
+            let (header, payload) = parts.split_once('\n').unwrap_or((&parts, "{}"));
+            let kid = serde_json::from_str::<serde_json::Value>(header)
+                .ok()
+                .and_then(|header| Some(header.get("kid")?.as_str()?.to_owned()));
+            world.sign(kid.as_deref().unwrap_or_default(), header, payload)
+        }
+        _ => String::from_utf8_lossy(data).into_owned(),
+    };
+    for slot in [Slot::Bearer, Slot::Access] {
+        let verdict = || {
+            world
+                .identity
+                .verify(&text, slot, NOW)
+                .map_err(|refusal| refusal.rule)
+        };
+        let first = verdict();
+        let again = verdict();
+        assert_eq!(
+            first.as_ref().err(),
+            again.as_ref().err(),
+            "the cache answers otherwise"
+        );
+        let (in_full, told) = world.identity.explain(&text, slot, NOW);
+        let rule = in_full.as_ref().err().map(|refusal| refusal.rule);
+        assert_eq!(
+            first.as_ref().err().copied(),
+            rule,
+            "the explanation is another one"
+        );
+        assert_eq!(told.rule, rule);
+        assert!(in_full.is_err() || (told.signature_verified && told.key_found));
+        if let Ok(verified) = &first {
+            assert_eq!(
+                Some(&verified.claims),
+                in_full.as_ref().ok().map(|token| &token.claims)
+            );
+        }
+    }
+    let keys = &world.providers[0].keys;
+    let set = conformance::keys::key_set(&keys.values().cloned().collect::<Vec<_>>());
+    let jws = verify_jws_with_jwks(&text, std::str::from_utf8(&set).unwrap());
+    if world
+        .identity
+        .verify(&text, Slot::Bearer, NOW)
+        .is_ok_and(|t| t.claims.provider.as_str() == world.providers[0].name)
+    {
+        assert!(jws.is_ok(), "a verified token whose signature does not verify");
+    }
+}
