@@ -13,24 +13,23 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use identity::{CacheOptions, Identity};
 use registry::feed::FollowOptions;
 use registry::{Open, SqliteStore, Store as _};
-use tokio::net::TcpListener;
+use service::drain::{self, Shutdown, Trigger};
+use service::serve::Listener;
+use service::tls::ServerTls;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::control::{self, Control};
-use crate::drain::{self, Shutdown, Trigger};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
 use crate::heartbeat::{self, Fleet};
 use crate::http::{self, Http};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::readiness::Readiness;
-use crate::serve::Listener;
-use crate::telemetry::{Metrics, start_logging};
-use crate::tls::ServerTls;
+use crate::telemetry::Metrics;
 use crate::world::Edge;
 use crate::xds::Xds;
-use crate::{policy_file, serve};
+use crate::{grpc, policy_file};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -53,7 +52,7 @@ pub struct Bound {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    start_logging(&config.log, config.log_json).context("cannot start logging")?;
+    service::log::start(&config.log, config.log_json).context("cannot start logging")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -119,8 +118,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 
     let (writer, registry) = registry::channel(registry::Snapshot::empty());
     let identity = Identity::new(
-        config.identity.clone(),
-        config.operators.clone(),
+        config.providers.identity.clone(),
+        config.providers.operators.clone(),
         CacheOptions::default(),
     );
     let policy = Arc::new(ArcSwap::from_pointee(policy));
@@ -163,13 +162,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         stopped().fired(),
     );
     background.spawn(async { drop(follow.await) });
-    let fetch = identity::FetchOptions {
-        directory: config.state_dir.as_ref().map(|dir| dir.join("keys")),
-        max_staleness: config.jwks_max_staleness,
-        refresh: config.jwks_refresh,
-        extra_roots: config.jwks_roots.clone(),
-        ..identity::FetchOptions::default()
-    };
+    let fetch = config
+        .providers
+        .fetch_options(config.state_dir.as_ref().map(|dir| dir.join("keys")));
     background.spawn(identity::refresh_keys(identity, fetch, stopped().fired()));
     if let Some(path) = config.policy_file.clone() {
         background.spawn(policy_file::follow(
@@ -182,7 +177,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         ));
     }
     if let Some(tls) = tls {
-        background.spawn(tls.follow(metrics.clone(), stopped()));
+        let metrics = metrics.clone();
+        let failed = move || metrics.refresh_failed("certificates");
+        background.spawn(tls.follow(failed, stopped()));
     }
     background.spawn(xds.clone().follow(stopped().fired()));
     background.spawn(heartbeat::beat(
@@ -217,20 +214,11 @@ async fn listen(
     http2_only: bool,
     metrics: &Metrics,
 ) -> anyhow::Result<Listener> {
-    let socket = TcpListener::bind(address).await.map_err(|error| {
-        let hint = if error.kind() == std::io::ErrorKind::AddrInUse {
-            "; stop what uses it, or move all ports with ALPHASWARM_PORT_OFFSET"
-        } else {
-            ""
-        };
-        anyhow::anyhow!("cannot listen on {address} ({name}): {error}{hint}")
-    })?;
+    let listener = Listener::bind(name, address, metrics.connections.clone()).await;
     Ok(Listener {
-        name,
-        socket,
         tls,
         http2_only,
-        connections: metrics.connections.clone(),
+        ..listener.map_err(anyhow::Error::msg)?
     })
 }
 
@@ -288,7 +276,7 @@ impl Bound {
         let (stop_checks, checks_stopped) = drain::signal();
         let (stop_probes, probes_stopped) = drain::signal();
         let ext_authz = AuthorizationServer::new(ExtAuthz::new(edge.clone()));
-        let checks = serve::Grpc::new(ext_authz, tonic::service::Routes::new(health_service));
+        let checks = grpc::Grpc::new(ext_authz, tonic::service::Routes::new(health_service));
         let control_routes = control::routes(Control { edge: edge.clone() }, &xds);
         let probes = http::routes(Http {
             edge,

@@ -5,34 +5,16 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use decision::{AuthMode, CbaMode};
-use rustls::pki_types::CertificateDer;
+use service::providers::{self, Providers};
+use service::settings::{ConfigErrors, Lookup, Variable, variable};
+use service::tls::TlsFiles;
 
 use crate::resolve::ResolveFrom;
-use crate::tls::TlsFiles;
-
-/// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
-pub const EXIT_CONFIG: u8 = 64;
-
-/// One environment variable.
-#[derive(Debug)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// Its default, empty where there is none.
-    pub default: &'static str,
-    /// What it does.
-    pub about: &'static str,
-}
-
-const fn variable(name: &'static str, default: &'static str, about: &'static str) -> Variable {
-    Variable { name, default, about }
-}
 
 /// Every variable that the router reads, in the order in which `--help` and `--print-config` show them.
 pub const VARIABLES: &[Variable] = &[
@@ -41,11 +23,7 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "where the cells registry is: sqlite:/path/to/registry.db",
     ),
-    variable(
-        "IDENTITY_CONFIG",
-        "",
-        "file with the identity providers (TOML); needed with AUTH_MODE=required",
-    ),
+    providers::IDENTITY_CONFIG,
     variable(
         "POLICY_FILE",
         "",
@@ -71,26 +49,10 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "whose headers /resolve trusts: envoy | nginx | forwarded; unset: nobody's",
     ),
-    variable(
-        "ALPHASWARM_OPERATORS",
-        "",
-        "who may hold operator scopes: provider/tenant@audience, comma-separated",
-    ),
-    variable(
-        "JWKS_MAX_STALENESS",
-        "24h",
-        "deny a provider's tokens when its keys are older (Access never past 7 days)",
-    ),
-    variable(
-        "JWKS_REFRESH",
-        "",
-        "how often keys are fetched, 100ms to 24h; by default hourly (Entra) or every 15 minutes",
-    ),
-    variable(
-        "JWKS_CA_FILE",
-        "",
-        "PEM CAs to trust beside the system's when keys are fetched, for a private provider",
-    ),
+    providers::OPERATORS,
+    providers::MAX_STALENESS,
+    providers::REFRESH_INTERVAL,
+    providers::CA_FILE,
     variable(
         "REGISTRY_MAX_STALENESS",
         "24h",
@@ -172,10 +134,8 @@ pub enum Environment {
 pub struct Config {
     /// Path of the SQLite registry.
     pub registry_url: String,
-    /// The providers, parsed.
-    pub identity: identity::IdentityConfig,
-    /// Who may hold operator scopes.
-    pub operators: identity::Operators,
+    /// Who is trusted.
+    pub providers: Providers,
     /// Path of the policy file.
     pub policy_file: Option<PathBuf>,
     /// `AUTH_MODE`.
@@ -186,12 +146,6 @@ pub struct Config {
     pub strip_token: bool,
     /// `RESOLVE_FROM`.
     pub resolve_from: ResolveFrom,
-    /// `JWKS_MAX_STALENESS`.
-    pub jwks_max_staleness: Duration,
-    /// `JWKS_REFRESH`.
-    pub jwks_refresh: Option<Duration>,
-    /// The certificates of `JWKS_CA_FILE`.
-    pub jwks_roots: Vec<CertificateDer<'static>>,
     /// `REGISTRY_MAX_STALENESS`.
     pub registry_max_staleness: Duration,
     /// `ALPHASWARM_ROUTER_ID`.
@@ -218,50 +172,9 @@ pub struct Config {
     pub log_json: bool,
 }
 
-/// Everything wrong with a configuration, one line each, each naming its variable.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigErrors(pub Vec<String>);
-
-/// Looks a variable up. An empty value counts as unset: that is how deployment templates leave things out.
-pub trait Lookup {
-    /// The value of `name`.
-    fn get(&self, name: &str) -> Option<String>;
-}
-
-impl<F: Fn(&str) -> Option<String>> Lookup for F {
-    fn get(&self, name: &str) -> Option<String> {
-        self(name).filter(|value| !value.is_empty())
-    }
-}
-
 impl Config {
     /// Reads the configuration, files included.
     pub fn from_env(env: &impl Lookup) -> Result<Self, ConfigErrors> {
         parse::parse(env)
-    }
-}
-
-/// The effective settings as `NAME=value` lines. Secrets are files; what a URL may hold besides is left out.
-#[must_use]
-pub fn print(env: &impl Lookup) -> String {
-    VARIABLES
-        .iter()
-        .map(|v| {
-            let value = env.get(v.name).unwrap_or_else(|| v.default.to_owned());
-            format!("{}={}\n", v.name, without_user(&value))
-        })
-        .collect()
-}
-
-/// `scheme://user:password@host` without what stands before the `@`.
-fn without_user(value: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = value.split_once("://") else {
-        return Cow::Borrowed(value);
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rfind('@').and_then(|at| rest.get(at + 1..)) {
-        Some(rest) => Cow::Owned(format!("{scheme}://…@{rest}")),
-        None => Cow::Borrowed(value),
     }
 }

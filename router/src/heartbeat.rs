@@ -11,7 +11,7 @@ use identity::{Minter, Secret};
 use registry::{Heartbeat, Reader, SqliteStore, Store as _};
 use serde_json::Value;
 
-use crate::drain::Shutdown;
+use service::drain::Shutdown;
 use crate::telemetry::Metrics;
 use crate::xds::Xds;
 

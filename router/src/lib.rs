@@ -11,7 +11,7 @@
 //! # Below the divider
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
-//! [`serve`] with [`tls`], [`readiness`] and [`drain`]; refreshers ([`policy_file`], [`heartbeat`]); the other
+//! `service`'s listeners, [`grpc`], [`readiness`]; refreshers ([`policy_file`], [`heartbeat`]); the other
 //! listeners ([`http`], [`control`], [`xds`]); [`telemetry`].
 
 pub mod ext_authz;
@@ -30,13 +30,9 @@ pub mod config;
 
 pub mod app;
 
-pub mod serve;
-
-pub mod tls;
+pub mod grpc;
 
 pub mod readiness;
-
-pub mod drain;
 
 pub mod policy_file;
 

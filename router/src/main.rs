@@ -1,12 +1,11 @@
 //! The `tenant-router` program. Everything is in the library; this file chooses what to run and the exit code.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use router::config::{self, Config, EXIT_CONFIG, VARIABLES};
-use router::{app, telemetry};
+use router::app;
+use router::config::{Config, VARIABLES};
+use service::settings::{self, EXIT_CONFIG, Process};
 
 // Checks allocate small, short-lived strings on every worker thread, which this allocator is made for.
 #[global_allocator]
@@ -30,42 +29,21 @@ struct Args {
 }
 
 fn environment_help() -> String {
-    let mut text = "Environment:\n".to_owned();
-    for v in VARIABLES {
-        let default = if v.default.is_empty() {
-            String::new()
-        } else {
-            format!(" [default: {}]", v.default)
-        };
-        text.push_str(&format!("  {}{default}\n      {}\n", v.name, v.about));
-    }
-    text.push_str(
-        "\nExample:\n  REGISTRY_URL=sqlite:registry.db IDENTITY_CONFIG=identity.toml tenant-router --check\n",
-    );
-    text
+    settings::help(
+        VARIABLES,
+        "REGISTRY_URL=sqlite:registry.db IDENTITY_CONFIG=identity.toml tenant-router --check",
+    )
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let env: HashMap<String, OsString> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .collect();
-    // Read as what it resembles, so that it is not called missing as well.
-    let mut errors: Vec<String> = VARIABLES
-        .iter()
-        .filter(|v| env.get(v.name).is_some_and(|value| value.to_str().is_none()))
-        .map(|v| format!("{}: not valid UTF-8", v.name))
-        .collect();
-    let env: HashMap<String, String> = env
-        .into_iter()
-        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
-        .collect();
-    let lookup = |name: &str| env.get(name).cloned();
+    let env = Process::read(VARIABLES);
     if args.print_config {
-        print!("{}", config::print(&lookup));
+        print!("{}", settings::print(VARIABLES, &env));
         return ExitCode::SUCCESS;
     }
-    let config = Config::from_env(&lookup);
+    let mut errors = env.errors.clone();
+    let config = Config::from_env(&env);
     if let Err(found) = &config {
         errors.extend_from_slice(&found.0);
     }
@@ -86,7 +64,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let ended = app::run(config);
-    telemetry::flush_logs();
+    service::log::flush();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use decision::Policy;
 use tokio::sync::watch;
 
-use crate::drain::Shutdown;
+use service::drain::Shutdown;
 use crate::telemetry::Metrics;
 
 /// How often the file is looked at.

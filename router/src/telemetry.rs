@@ -1,11 +1,8 @@
-//! Metrics and logs. No metric has a tenant, principal or token label: label sets are bounded by this file.
+//! Metrics. None has a tenant, principal or token label: label sets are bounded by this file.
 
-mod lines;
 mod verifier;
 
-use std::os::fd::AsFd as _;
-use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use contract::Code;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,20 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
-use self::lines::Lines;
 use self::verifier::VerifierMetrics;
-
-/// Log lines that were dropped because nobody read them. One for the process, as is its log.
-static LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
-/// The process's log, once it is started.
-static LINES: OnceLock<Lines> = OnceLock::new();
-/// How long the end of the process waits for its last lines.
-const FLUSH: Duration = Duration::from_secs(1);
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
 const CHECK_BUCKETS: [f64; 12] = [
@@ -163,7 +148,7 @@ impl Metrics {
         registry.register(
             "log_lines_dropped",
             "Log lines dropped because their reader was too slow",
-            LINES_DROPPED.clone(),
+            service::log::lines_dropped(),
         );
         Self {
             registry: Arc::new(registry),
@@ -210,55 +195,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Our own crates: their logs are written here, and hold no credential at any level.
-const OWN_TARGETS: [&str; 6] = [
-    "contract",
-    "decision",
-    "identity",
-    "registry",
-    "router",
-    "tenant_router",
-];
-
-/// Starts logging to standard error: JSON lines, or text on a terminal. The filter was checked with the configuration.
-/// No caller ever waits for the log's reader; [`flush_logs`] writes the last lines.
-///
-/// Libraries (`h2`, `hyper`, `tonic`, …) log headers and frames at debug and trace level, credentials included, so all
-/// that is not ours is kept at `info`, whatever the filter says: `h2::proto=trace` gives nothing.
-pub fn start_logging(filter: &str, json: bool) -> std::io::Result<()> {
-    let writer = match LINES.get() {
-        Some(lines) => lines.clone(),
-        None => {
-            // Not `Stderr`: a write that hangs would keep its lock, and a panic's message would wait for it.
-            let sink = std::fs::File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-            let lines = Lines::start(sink, LINES_DROPPED.clone())?;
-            LINES.get_or_init(|| lines).clone()
-        }
-    };
-    let cap = Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_targets(OWN_TARGETS.map(|target| (target, LevelFilter::TRACE)));
-    let filter = EnvFilter::new(filter).and(cap);
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    let lines = if json {
-        lines.json().flatten_event(true).boxed()
-    } else {
-        lines.with_ansi(false).boxed()
-    };
-    // A second call (tests start several apps in one process) keeps the first subscriber.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .try_init();
-    Ok(())
-}
-
-/// Waits until the lines so far are written, for at most a second: the last step of a process.
-pub fn flush_logs() {
-    if let Some(lines) = LINES.get() {
-        lines.flush(FLUSH);
     }
 }
 

@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use service::settings::print as print_all;
+
 use super::*;
 
 /// Parses an environment of pairs, on top of the least that is usable.
@@ -86,7 +88,7 @@ fn every_error_is_reported_at_once() {
 #[test]
 fn keys_are_fetched_often_enough_to_stay_fresh() {
     let config = parse(&[("JWKS_REFRESH", "2s"), ("JWKS_MAX_STALENESS", "6s")]).unwrap();
-    assert_eq!(config.jwks_refresh, Some(Duration::from_secs(2)));
+    assert_eq!(config.providers.refresh, Some(Duration::from_secs(2)));
     refuses(
         &[("JWKS_REFRESH", "3s"), ("JWKS_MAX_STALENESS", "6s")],
         &["JWKS_REFRESH: \"3s\" is more than a third of JWKS_MAX_STALENESS"],
@@ -122,7 +124,7 @@ fn a_private_providers_authorities_are_read_at_once() {
             .pem()
     };
     std::fs::write(&file, certificate("a") + &certificate("b")).unwrap();
-    assert_eq!(parse(&[("JWKS_CA_FILE", &path)]).unwrap().jwks_roots.len(), 2);
+    assert_eq!(parse(&[("JWKS_CA_FILE", &path)]).unwrap().providers.roots.len(), 2);
 }
 
 #[test]
@@ -187,7 +189,7 @@ fn a_password_in_a_url_is_not_echoed() {
         ("mysql://db/x@y", "mysql://db/x@y"),
         ("sqlite:/a@b", "sqlite:/a@b"),
     ] {
-        let printed = print(&|name: &str| (name == "REGISTRY_URL").then(|| value.to_owned()));
+        let printed = print_all(VARIABLES, &|name: &str| (name == "REGISTRY_URL").then(|| value.to_owned()));
         assert!(
             printed.starts_with(&format!("REGISTRY_URL={shown}\n")),
             "{printed}"
@@ -197,7 +199,7 @@ fn a_password_in_a_url_is_not_echoed() {
 
 #[test]
 fn what_is_printed_is_every_variable() {
-    let printed = print(&|_: &str| None);
+    let printed = print_all(VARIABLES, &|_: &str| None);
     assert_eq!(printed.lines().count(), VARIABLES.len());
     assert!(printed.contains("AUTH_MODE=required\n"));
 }

@@ -1,4 +1,4 @@
-//! mTLS for the gRPC listeners: rustls, certificates reloaded when their files change.
+//! mTLS for listeners: rustls, certificates reloaded when their files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
 use crate::drain::Shutdown;
-use crate::telemetry::Metrics;
 
 /// How often the files are looked at. Certificates are replaced days before they expire.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -27,6 +26,17 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Who may call: the CAs that client certificates must come from, PEM.
     pub client_ca: PathBuf,
+    /// Whether callers need one.
+    pub clients: Clients,
+}
+
+/// Whether callers must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Nobody gets further without one.
+    Required,
+    /// Those without one have to show a token; a bad certificate ends the handshake.
+    Optional,
 }
 
 /// The current TLS configuration of a listener.
@@ -48,8 +58,9 @@ impl ServerTls {
         TlsAcceptor::from(self.config.load_full())
     }
 
-    /// Reloads whenever a file changes, until `shutdown`. A set that does not load keeps the old one and is counted.
-    pub async fn follow(self: Arc<Self>, metrics: Metrics, shutdown: Shutdown) {
+    /// Reloads whenever a file changes, until `shutdown`. A set that does not load keeps the old one and is reported
+    /// to `failed`.
+    pub async fn follow(self: Arc<Self>, failed: impl Fn() + Send, shutdown: Shutdown) {
         let mut seen = self.stamps();
         let mut fired = std::pin::pin!(shutdown.fired());
         loop {
@@ -69,7 +80,7 @@ impl ServerTls {
                 }
                 // `seen` stays: a half-written set is tried again at the next look.
                 Err(error) => {
-                    metrics.refresh_failed("certificates");
+                    failed();
                     tracing::error!(error, "certificates not reloaded; the old ones stay");
                 }
             }
@@ -97,7 +108,12 @@ fn build(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
             .map_err(|error| at(&files.client_ca, &error))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let clients = match files.clients {
+        Clients::Required => clients,
+        Clients::Optional => clients.allow_unauthenticated(),
+    };
+    let clients = clients
         .build()
         .map_err(|error| at(&files.client_ca, &error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -122,7 +138,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Certificate authorities from a PEM file, each fit to be trusted.
-pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = certificates(path)?;
     let mut roots = RootCertStore::empty();
     for certificate in &read {
@@ -147,6 +163,7 @@ mod tests {
             certificate: dir.join("tls.crt"),
             key: dir.join("tls.key"),
             client_ca: dir.join("ca.crt"),
+            clients: Clients::Required,
         };
         std::fs::write(&files.certificate, certificate.pem()).unwrap();
         std::fs::write(&files.client_ca, certificate.pem()).unwrap();

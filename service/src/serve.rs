@@ -1,8 +1,7 @@
-//! One accept loop for all three listeners: TLS where configured, limits, graceful end.
+//! One accept loop for every listener: TLS where configured, limits, graceful end.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -19,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
-use tonic::server::NamedService;
 use tower::Service;
 
 use crate::drain::{Connections, Shutdown};
@@ -41,56 +39,9 @@ const KEEP_ALIVE_DEADLINE: Duration = Duration::from_secs(10);
 /// After an accept error (descriptors exhausted) the loop waits rather than spins.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The gRPC listener's services. `Check` is called directly, without a router in between: it is the hot path.
-#[derive(Clone)]
-pub struct Grpc<A> {
-    check: A,
-    rest: axum::Router,
-}
-
-impl<A> Grpc<A> {
-    /// `check` serves ext_authz, `rest` everything else.
-    pub fn new(check: A, rest: tonic::service::Routes) -> Self {
-        Self {
-            check,
-            rest: rest.into_axum_router(),
-        }
-    }
-}
-
-impl<A> Service<Request<Incoming>> for Grpc<A>
-where
-    A: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible> + NamedService,
-    A::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let is_check = request
-            .uri()
-            .path()
-            .strip_prefix('/')
-            .and_then(|p| p.strip_prefix(A::NAME))
-            .is_some_and(|p| p.starts_with('/'));
-        if is_check {
-            let answer = self.check.call(request);
-            Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
-        } else {
-            let answer = self.rest.call(request);
-            Box::pin(answer)
-        }
-    }
-}
-
 /// A bound listener and how it serves.
 pub struct Listener {
-    /// For logs: `grpc`, `http`, `control`.
+    /// For logs.
     pub name: &'static str,
     /// The bound socket.
     pub socket: TcpListener,
@@ -103,6 +54,25 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Binds `address`. An address in use is said with what to do about it.
+    pub async fn bind(name: &'static str, address: SocketAddr, connections: Gauge) -> Result<Self, String> {
+        let socket = TcpListener::bind(address).await.map_err(|error| {
+            let hint = if error.kind() == std::io::ErrorKind::AddrInUse {
+                "; stop what uses it, or move all ports with ALPHASWARM_PORT_OFFSET"
+            } else {
+                ""
+            };
+            format!("cannot listen on {address} ({name}): {error}{hint}")
+        })?;
+        Ok(Self {
+            name,
+            socket,
+            tls: None,
+            http2_only: false,
+            connections,
+        })
+    }
+
     /// The bound address.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -145,9 +115,13 @@ impl Listener {
                 let _slot = slot;
                 connections.inc();
                 let ended = match tls {
-                    None => converse(&builder, stream, service, watcher).await,
+                    None => converse(&builder, stream, None, service, watcher).await,
                     Some(tls) => match handshake(&tls, stream).await {
-                        Ok(stream) => converse(&builder, stream, service, watcher).await,
+                        Ok(stream) => {
+                            let shown = stream.get_ref().1.peer_certificates().is_some();
+                            let shown = shown.then_some(ClientCertificate);
+                            converse(&builder, stream, shown, service, watcher).await
+                        }
                         Err(error) => Err(error),
                     },
                 };
@@ -196,6 +170,7 @@ async fn handshake(tls: &ServerTls, stream: TcpStream) -> Result<TlsStream<TcpSt
 async fn converse<I, S>(
     builder: &auto::Builder<TokioExecutor>,
     stream: I,
+    certificate: Option<ClientCertificate>,
     service: S,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), String>
@@ -207,6 +182,7 @@ where
     let heard = Arc::new(AtomicBool::new(false));
     let service = Heard {
         service,
+        certificate,
         heard: Arc::clone(&heard),
     };
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -219,10 +195,15 @@ where
     ended.map_err(|error| error.to_string())
 }
 
-/// A service that tells whether it was ever called.
+/// An extension of requests whose sender has shown a certificate of the listener's CAs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientCertificate;
+
+/// A service that tells whether it was ever called, and its requests who calls.
 #[derive(Clone)]
 struct Heard<S> {
     service: S,
+    certificate: Option<ClientCertificate>,
     heard: Arc<AtomicBool>,
 }
 
@@ -235,7 +216,10 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Heard<S> {
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+    fn call(&mut self, mut request: Request<Incoming>) -> S::Future {
+        if let Some(certificate) = self.certificate {
+            request.extensions_mut().insert(certificate);
+        }
         self.heard.store(true, Ordering::Relaxed);
         self.service.call(request)
     }

@@ -1,0 +1,21 @@
+//! What our long-running programs share, so that each of them is only what makes it itself. In the order of a process's
+//! life:
+//!
+//! 1. [`settings`]: variables with their documentation, all errors at once, exit 64.
+//! 2. [`providers`]: the variables about identity providers and operators, which several programs read.
+//! 3. [`log`]: lines that no request ever waits for.
+//! 4. [`tls`]: mTLS whose certificates are reloaded.
+//! 5. [`serve`]: one accept loop with limits and deadlines.
+//! 6. [`drain`]: how a process goes.
+
+pub mod settings;
+
+pub mod providers;
+
+pub mod log;
+
+pub mod tls;
+
+pub mod serve;
+
+pub mod drain;
