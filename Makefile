@@ -53,7 +53,7 @@ fuzz: ## fuzzes FUZZ="token jwks check differential", RUNS=1000000 each (needs n
 	cargo +nightly fuzz build
 	@set -e; for target in $(FUZZ); do \
 	  fuzz/target/*/release/seeds $$target fuzz/corpus/$$target; \
-	  cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=65536 -timeout=1 -rss_limit_mb=1024 -print_final_stats=1; \
+	  cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=65536 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1; \
 	done
 
 deny: ## licences, bans, sources, advisories (needs cargo-deny)

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_targets::differential::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::timed(fuzz_targets::differential::run, data));

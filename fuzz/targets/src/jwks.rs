@@ -16,16 +16,21 @@ const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// Whatever the document: keys of it that count are public, named, few and of the asked algorithm.
 pub fn run(data: &[u8]) {
     let data = data.get(..MAX_DOCUMENT).unwrap_or(data);
-    let read: Option<Value> = serde_json::from_slice(data).ok();
-    for algorithm in [
+    let algorithms = [
         Algorithm::Rs256,
         Algorithm::Ps256,
         Algorithm::Es256,
         Algorithm::EdDsa,
-    ] {
+    ];
+    for (at, algorithm) in (0..).zip(algorithms) {
+        // One of them an input.
+        if crate::fingerprint(data) % 4 != at {
+            continue;
+        }
         let Ok(ring) = KeyRing::parse(data, algorithm, NOW) else {
             continue;
         };
+        let read: Option<Value> = serde_json::from_slice(data).ok();
         let published = read
             .as_ref()
             .and_then(|document| document.get("keys")?.as_array())
@@ -45,7 +50,9 @@ pub fn run(data: &[u8]) {
         }
         let _printed = format!("{:?}", ring.skipped());
     }
-    if let Ok(document) = std::str::from_utf8(data) {
+    if let Ok(document) = std::str::from_utf8(data)
+        && crate::chosen(data, 16)
+    {
         static TOKEN: std::sync::LazyLock<String> =
             std::sync::LazyLock::new(|| WORLD.sign("stranger", r#"{"alg":"ES256"}"#, ""));
         assert!(

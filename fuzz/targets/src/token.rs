@@ -22,6 +22,7 @@ pub fn run(data: &[u8]) {
         }
         _ => String::from_utf8_lossy(data).into_owned(),
     };
+    let dear = crate::chosen(data, 16);
     for slot in [Slot::Bearer, Slot::Access] {
         let verdict = || {
             world
@@ -36,6 +37,9 @@ pub fn run(data: &[u8]) {
             again.as_ref().err(),
             "the cache answers otherwise"
         );
+        if !dear {
+            continue;
+        }
         let (in_full, told) = world.identity.explain(&text, slot, NOW);
         let rule = in_full.as_ref().err().map(|refusal| refusal.rule);
         assert_eq!(
@@ -50,16 +54,16 @@ pub fn run(data: &[u8]) {
                 Some(&verified.claims),
                 in_full.as_ref().ok().map(|token| &token.claims)
             );
+            let provider = world
+                .providers
+                .iter()
+                .find(|provider| provider.name == verified.claims.provider.as_str());
+            let keys: Vec<_> = provider.unwrap().keys.values().cloned().collect();
+            let set = conformance::keys::key_set(&keys);
+            assert!(
+                verify_jws_with_jwks(&text, std::str::from_utf8(&set).unwrap()).is_ok(),
+                "a verified token whose signature does not verify"
+            );
         }
-    }
-    let keys = &world.providers[0].keys;
-    let set = conformance::keys::key_set(&keys.values().cloned().collect::<Vec<_>>());
-    let jws = verify_jws_with_jwks(&text, std::str::from_utf8(&set).unwrap());
-    if world
-        .identity
-        .verify(&text, Slot::Bearer, NOW)
-        .is_ok_and(|t| t.claims.provider.as_str() == world.providers[0].name)
-    {
-        assert!(jws.is_ok(), "a verified token whose signature does not verify");
     }
 }

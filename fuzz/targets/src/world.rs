@@ -1,7 +1,7 @@
 //! The providers of `conformance`, all with ES256 keys: a signature costs 20 µs instead of 700, and a fuzzer that can
 //! sign gets past the signature. One registry with a tenant a link, one policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -79,9 +79,13 @@ impl Fixture {
     fn new() -> Self {
         let known = providers::all(NOW);
         let kid = |jwk: &Value| jwk["kid"].as_str().unwrap().to_owned();
-        let mut signers: BTreeMap<String, Signer> = known
+        // Providers share keys; each name lives as long as the process.
+        let kids: BTreeSet<String> = known
             .iter()
             .flat_map(|provider| provider.keys.iter().map(kid))
+            .collect();
+        let mut signers: BTreeMap<String, Signer> = kids
+            .into_iter()
             .map(|kid| (kid.clone(), Signer::generate(kid.leak(), "ES256")))
             .collect();
         signers.insert("stranger".to_owned(), Signer::generate("stranger", "ES256"));
