@@ -72,6 +72,18 @@ pub enum TenantState {
     Suspended,
 }
 
+impl TenantState {
+    /// The name, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
 /// A customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,6 +109,18 @@ pub enum LinkState {
     Active,
     /// Names nobody any more.
     Revoked,
+}
+
+impl LinkState {
+    /// The name, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 /// What a token says that names a tenant: (provider, kind, external id) → tenant.
@@ -127,6 +151,19 @@ pub enum Phase {
     Draining,
     /// Requests go to the new cell; the move can still be reversed.
     Flipped,
+}
+
+impl Phase {
+    /// The name, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Planned => "planned",
+            Self::Draining => "draining",
+            Self::Flipped => "flipped",
+        }
+    }
 }
 
 /// A tenant's cell. The epoch grows whenever assertions of the time before must not be good any longer.

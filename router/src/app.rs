@@ -1,7 +1,6 @@
 //! The composition root: what exists, in the order in which it starts. Everything is bound before anything serves.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -58,23 +57,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start threads")?;
     runtime.block_on(async {
-        let stop = terminated()?;
+        let stop = drain::terminated().context("cannot listen for signals")?;
         let bound = bind(config).await?;
         bound.serve(stop).await;
         Ok(())
-    })
-}
-
-/// The first SIGTERM or SIGINT.
-fn terminated() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
     })
 }
 
@@ -105,7 +91,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     );
     let state_dir = config.state_dir.as_deref();
     if let Some(dir) = state_dir {
-        create_private_dir(dir).with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
+        service::settings::create_private_dir(dir)
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
     }
     let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
     let policy_stamp = config.policy_file.as_deref().and_then(policy_file::stamp);
@@ -220,22 +208,6 @@ async fn listen(
         http2_only,
         ..listener.map_err(anyhow::Error::msg)?
     })
-}
-
-/// Creates `dir` for us alone. One that others may write to is refused: whoever can plant keys there can sign tokens.
-fn create_private_dir(dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
-    let mode = std::fs::metadata(dir)?.permissions().mode();
-    anyhow::ensure!(
-        mode & 0o022 == 0,
-        "others may write to it (mode {:o}): chmod 700",
-        mode & 0o777
-    );
-    Ok(())
 }
 
 impl Bound {

@@ -11,9 +11,9 @@ use identity::{Minter, Secret};
 use registry::{Heartbeat, Reader, SqliteStore, Store as _};
 use serde_json::Value;
 
-use service::drain::Shutdown;
 use crate::telemetry::Metrics;
 use crate::xds::Xds;
+use service::drain::Shutdown;
 
 /// Well below the time after which a router counts as gone (10 s).
 const INTERVAL: Duration = Duration::from_secs(1);

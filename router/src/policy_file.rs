@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use decision::Policy;
 use tokio::sync::watch;
 
-use service::drain::Shutdown;
 use crate::telemetry::Metrics;
+use service::drain::Shutdown;
 
 /// How often the file is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! How the router goes: readiness first, then GOAWAY, then a deadline, then by force.
+//! How a process goes: readiness first, then GOAWAY, then a deadline, then by force.
 
 use std::time::Duration;
 
@@ -32,6 +32,19 @@ impl Shutdown {
     pub async fn fired(mut self) {
         let _ = self.0.wait_for(|fired| *fired).await;
     }
+}
+
+/// The first SIGTERM or SIGINT.
+pub fn terminated() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// The connections of one listener that are to end gracefully.

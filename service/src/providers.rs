@@ -1,7 +1,7 @@
 //! The variables about who is trusted: identity providers, operators, how keys are fetched.
 
-use std::path::Path;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -98,10 +98,14 @@ impl Providers {
     }
 }
 
-fn identity_config<L: Lookup>(settings: &mut Settings<'_, L>, required: bool) -> Option<identity::IdentityConfig> {
+fn identity_config<L: Lookup>(
+    settings: &mut Settings<'_, L>,
+    required: bool,
+) -> Option<identity::IdentityConfig> {
     let Some(path) = settings.get("IDENTITY_CONFIG") else {
         if required {
-            settings.error("IDENTITY_CONFIG: missing; AUTH_MODE=required needs at least one identity provider");
+            settings
+                .error("IDENTITY_CONFIG: missing; AUTH_MODE=required needs at least one identity provider");
         }
         return Some(identity::IdentityConfig::default());
     };
@@ -145,7 +149,9 @@ fn operators<L: Lookup>(
         }
     };
     for provider in operators.providers() {
-        let known = |identity: &identity::IdentityConfig| identity.providers.iter().any(|known| known.id() == provider);
+        let known = |identity: &identity::IdentityConfig| {
+            identity.providers.iter().any(|known| known.id() == provider)
+        };
         if !identity.is_none_or(known) {
             settings.error(format!(
                 "ALPHASWARM_OPERATORS: IDENTITY_CONFIG has no provider {provider}, so nobody of it can be an operator"

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -80,7 +80,10 @@ impl Process {
 
 impl Lookup for Process {
     fn get(&self, name: &str) -> Option<String> {
-        self.variables.get(name).filter(|value| !value.is_empty()).cloned()
+        self.variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
     }
 }
 
@@ -317,5 +320,24 @@ pub fn duration(text: &str) -> Option<Duration> {
         "h" => number.checked_mul(3600).map(Duration::from_secs),
         "d" => number.checked_mul(24 * 3600).map(Duration::from_secs),
         _ => None,
+    }
+}
+
+/// Creates `dir` for us alone. One that others may write to is refused: whoever can plant keys there can sign tokens.
+pub fn create_private_dir(dir: &Path) -> Result<(), String> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .and_then(|()| std::fs::metadata(dir));
+    let mode = made.map_err(|error| error.to_string())?.permissions().mode();
+    if mode & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(format!(
+            "others may write to it (mode {:o}): chmod 700",
+            mode & 0o777
+        ))
     }
 }

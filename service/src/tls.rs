@@ -113,9 +113,7 @@ fn build(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
         Clients::Required => clients,
         Clients::Optional => clients.allow_unauthenticated(),
     };
-    let clients = clients
-        .build()
-        .map_err(|error| at(&files.client_ca, &error))?;
+    let clients = clients.build().map_err(|error| at(&files.client_ca, &error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?

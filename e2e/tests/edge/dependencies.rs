@@ -50,24 +50,35 @@ fn dependencies_point_one_way() {
     );
     assert_free_of(
         "identity",
-        &["registry", "decision", "service", "router", "cli", "devkit", "cells", "edge"],
+        &[
+            "registry", "decision", "service", "router", "cli", "devkit", "cells", "edge",
+        ],
     );
     assert_free_of(
         "registry",
-        &["identity", "decision", "service", "router", "cli", "devkit", "cells", "edge"],
+        &[
+            "identity", "decision", "service", "router", "cli", "devkit", "cells", "edge",
+        ],
     );
     // What describes the answers must not know who gives them.
     assert_free_of(
         "conformance",
         &[
-            "contract", "identity", "registry", "decision", "service", "router", "cli", "devkit", "cells", "edge",
+            "contract", "identity", "registry", "decision", "service", "router", "cli", "devkit", "cells",
+            "edge",
         ],
     );
     for program in ["identity", "decision", "router", "cli", "devkit"] {
         assert_free_of(program, &["conformance"]);
     }
-    assert_free_of("service", &["decision", "router", "cli", "devkit", "cells", "edge"]);
-    assert_free_of("decision", &["service", "router", "cli", "devkit", "cells", "edge"]);
+    assert_free_of(
+        "service",
+        &["decision", "router", "cli", "devkit", "cells", "edge"],
+    );
+    assert_free_of(
+        "decision",
+        &["service", "router", "cli", "devkit", "cells", "edge"],
+    );
     assert_free_of("router", &["cli", "devkit", "cells", "edge"]);
     assert_free_of("cli", &["decision", "router", "devkit", "cells", "edge"]);
 }

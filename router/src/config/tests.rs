@@ -124,7 +124,10 @@ fn a_private_providers_authorities_are_read_at_once() {
             .pem()
     };
     std::fs::write(&file, certificate("a") + &certificate("b")).unwrap();
-    assert_eq!(parse(&[("JWKS_CA_FILE", &path)]).unwrap().providers.roots.len(), 2);
+    assert_eq!(
+        parse(&[("JWKS_CA_FILE", &path)]).unwrap().providers.roots.len(),
+        2
+    );
 }
 
 #[test]
@@ -189,7 +192,9 @@ fn a_password_in_a_url_is_not_echoed() {
         ("mysql://db/x@y", "mysql://db/x@y"),
         ("sqlite:/a@b", "sqlite:/a@b"),
     ] {
-        let printed = print_all(VARIABLES, &|name: &str| (name == "REGISTRY_URL").then(|| value.to_owned()));
+        let printed = print_all(VARIABLES, &|name: &str| {
+            (name == "REGISTRY_URL").then(|| value.to_owned())
+        });
         assert!(
             printed.starts_with(&format!("REGISTRY_URL={shown}\n")),
             "{printed}"

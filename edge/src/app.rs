@@ -1,0 +1,178 @@
+//! The composition root: what exists, in the order in which it starts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use identity::{CacheOptions, Identity};
+use registry::feed::FollowOptions;
+use registry::{Open, Reader, SqliteStore, Store as _};
+use service::drain::{self, Shutdown, Trigger};
+use service::serve::Listener;
+use service::tls::ServerTls;
+use tokio::task::JoinSet;
+
+use crate::caller::Callers;
+use crate::config::Config;
+use crate::endpoint;
+use crate::metrics::Metrics;
+
+/// What endpoints answer from. Cloning is cheap.
+#[derive(Clone)]
+pub struct ControlPlane {
+    /// The registry.
+    pub store: SqliteStore,
+    /// The registry's newest snapshot, for what must be quick.
+    pub registry: Reader,
+    /// Who may call.
+    pub callers: Callers,
+    /// Providers by kind, for links that name none.
+    pub entra_providers: Arc<[contract::ProviderId]>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// A control plane whose socket is bound; nothing is served yet.
+pub struct Bound {
+    listener: Listener,
+    state: ControlPlane,
+    drain: Duration,
+    background: JoinSet<()>,
+    stop_background: Trigger,
+    background_stopped: Shutdown,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    service::log::start(&config.log, config.log_json).context("cannot start logging")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(async {
+        let stop = drain::terminated().context("cannot listen for signals")?;
+        bind(config).await?.serve(stop).await;
+        Ok(())
+    })
+}
+
+/// Binds the listener, opens the registry and starts what keeps the state current.
+pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+    let metrics = Metrics::new();
+    let tls = config
+        .tls
+        .clone()
+        .map(ServerTls::load)
+        .transpose()
+        .map_err(anyhow::Error::msg)?;
+    let listener = Listener::bind("http", config.listen, metrics.connections.clone())
+        .await
+        .map_err(anyhow::Error::msg)?;
+    let listener = Listener {
+        tls: tls.clone(),
+        ..listener
+    };
+    let store = SqliteStore::open(&config.registry_url, Open::Create)
+        .await
+        .context("REGISTRY_URL")?;
+    if let Some(dir) = &config.state_dir {
+        service::settings::create_private_dir(dir)
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
+    }
+    let providers = &config.providers;
+    let entra_providers = providers
+        .identity
+        .providers
+        .iter()
+        .filter(|provider| provider.kind() == identity::ProviderKind::Entra)
+        .map(|provider| provider.id().clone())
+        .collect();
+    let identity = Identity::new(
+        providers.identity.clone(),
+        providers.operators.clone(),
+        CacheOptions::default(),
+    );
+    let (writer, registry) = registry::channel(registry::Snapshot::empty());
+    let (stop_background, background_stopped) = drain::signal();
+    let stopped = || background_stopped.clone();
+    let mut background = JoinSet::new();
+    let follow = registry::feed::follow(
+        store.source(),
+        writer,
+        FollowOptions::default(),
+        stopped().fired(),
+    );
+    background.spawn(async { drop(follow.await) });
+    let fetch = providers.fetch_options(config.state_dir.as_deref().map(|dir: &Path| dir.join("keys")));
+    background.spawn(identity::refresh_keys(identity.clone(), fetch, stopped().fired()));
+    if let Some(tls) = tls {
+        let errors = metrics.certificate_errors.clone();
+        let failed = move || {
+            errors.inc();
+        };
+        background.spawn(tls.follow(failed, stopped()));
+    }
+    Ok(Bound {
+        listener,
+        state: ControlPlane {
+            store,
+            registry: registry.clone(),
+            callers: Callers { identity, registry },
+            entra_providers,
+            metrics,
+        },
+        drain: config.drain,
+        background,
+        stop_background,
+        background_stopped,
+    })
+}
+
+impl Bound {
+    /// The bound address.
+    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listener.address()
+    }
+
+    /// Serves until `stop`, then drains.
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) {
+        let (stop_serving, serving_stopped) = drain::signal();
+        let routes = endpoint::routes(self.state.clone());
+        let serving = tokio::spawn(self.listener.serve(routes, serving_stopped, self.drain));
+        tracing::info!("serving");
+        stop.await;
+        tracing::info!("draining");
+        stop_serving.fire();
+        let _ = serving.await;
+        self.stop_background.fire();
+        drop(self.background_stopped);
+        // What does not end by itself within a moment (a fetch under way) is dropped with its set.
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            while self.background.join_next().await.is_some() {}
+        })
+        .await;
+        self.state.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+impl ControlPlane {
+    /// What keeps this process from being useful; empty when nothing does.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        let mut pending = self.callers.identity.pending();
+        if !self.registry.load().is_loaded() {
+            pending.push("registry".to_owned());
+        }
+        pending
+    }
+}
+
+/// Seconds since 1970 by the system clock. A clock before 1970 reads as 0, where every token is "not yet valid".
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}

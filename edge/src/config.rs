@@ -1,0 +1,126 @@
+//! The control plane's configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use contract::port;
+use service::providers::{self, Providers};
+use service::settings::{ConfigErrors, Lookup, Settings, Variable, variable};
+use service::tls::{Clients, TlsFiles};
+
+/// Every variable, in the order in which `--help` and `--print-config` show them.
+pub const VARIABLES: &[Variable] = &[
+    variable(
+        "REGISTRY_URL",
+        "",
+        "where the cells registry is: sqlite:/path/to/registry.db",
+    ),
+    providers::IDENTITY_CONFIG,
+    providers::OPERATORS,
+    providers::MAX_STALENESS,
+    providers::REFRESH_INTERVAL,
+    providers::CA_FILE,
+    variable(
+        "ALPHASWARM_STATE_DIR",
+        "",
+        "directory (0700) for last good provider keys; unset: they are not kept",
+    ),
+    variable("ALPHASWARM_PORT_OFFSET", "0", "moves all default ports together"),
+    variable(
+        "ALPHASWARM_CP_LISTEN",
+        "127.0.0.1:8090",
+        "/manage, /tenancy, probes",
+    ),
+    variable(
+        "ALPHASWARM_TLS_CERT",
+        "",
+        "PEM chain; reloaded when it changes. Needed off loopback",
+    ),
+    variable("ALPHASWARM_TLS_KEY", "", "its PEM key"),
+    variable(
+        "ALPHASWARM_TLS_CLIENT_CA",
+        "",
+        "PEM CAs of routers that follow the registry by certificate",
+    ),
+    variable(
+        "ALPHASWARM_INSECURE_HTTP",
+        "",
+        "1: a mesh or proxy does TLS; plain HTTP off loopback is meant",
+    ),
+    variable("ALPHASWARM_DRAIN_SECONDS", "20", "longest drain after SIGTERM"),
+    variable(
+        "ALPHASWARM_LOG",
+        "info",
+        "log filter, for example info,edge=debug",
+    ),
+    variable("ALPHASWARM_LOG_FORMAT", "json", "json | text"),
+];
+
+/// A usable configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The registry.
+    pub registry_url: String,
+    /// Who is trusted.
+    pub providers: Providers,
+    /// `ALPHASWARM_STATE_DIR`.
+    pub state_dir: Option<PathBuf>,
+    /// `ALPHASWARM_CP_LISTEN`.
+    pub listen: SocketAddr,
+    /// TLS, with client certificates for those who have one.
+    pub tls: Option<TlsFiles>,
+    /// `ALPHASWARM_DRAIN_SECONDS`.
+    pub drain: Duration,
+    /// `ALPHASWARM_LOG`.
+    pub log: String,
+    /// `ALPHASWARM_LOG_FORMAT`.
+    pub log_json: bool,
+}
+
+impl Config {
+    /// Reads the configuration, files included.
+    pub fn from_env(env: &impl Lookup) -> Result<Self, ConfigErrors> {
+        let mut settings = Settings::new(VARIABLES, env);
+        let offset = settings.port_offset();
+        let listen = settings.listen("ALPHASWARM_CP_LISTEN", port::CONTROL_PLANE, offset);
+        let tls = settings.tls(Clients::Optional);
+        let insecure = settings.choice(
+            "ALPHASWARM_INSECURE_HTTP",
+            &[("", false), ("0", false), ("1", true)],
+        );
+        if !listen.ip().is_loopback() && tls.is_none() && !insecure {
+            settings.error(format!(
+                "ALPHASWARM_CP_LISTEN: {listen} is not loopback, so it needs TLS: set ALPHASWARM_TLS_CERT, \
+                 ALPHASWARM_TLS_KEY and ALPHASWARM_TLS_CLIENT_CA, or ALPHASWARM_INSECURE_HTTP=1 where a mesh does it"
+            ));
+        }
+        let registry_url = settings.registry_url();
+        let providers = Providers::read(&mut settings, true);
+        if providers
+            .as_ref()
+            .is_some_and(|p| p.operators.providers().next().is_none())
+        {
+            settings.error(
+                "ALPHASWARM_OPERATORS: missing; without operators nobody may do anything here. \
+                 For example entra/<directory id>@api://alphaswarm-operators",
+            );
+        }
+        let state_dir = settings.get("ALPHASWARM_STATE_DIR").map(PathBuf::from);
+        let drain = settings.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
+        let (log, log_json) = settings.log();
+        match (registry_url, providers) {
+            (Some(registry_url), Some(providers)) if settings.errors.is_empty() => Ok(Self {
+                registry_url,
+                providers,
+                state_dir,
+                listen,
+                tls,
+                drain,
+                log,
+                log_json,
+            }),
+            _ => Err(ConfigErrors(settings.errors)),
+        }
+    }
+}

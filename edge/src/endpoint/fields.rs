@@ -1,0 +1,66 @@
+//! What several endpoints take: name, type (with `?` where it may be left out), what it is.
+
+/// Members of a body or of a query.
+pub(super) type Fields = &'static [(&'static str, &'static str, &'static str)];
+
+pub(super) const CELL: Fields = &[
+    ("id", "string", "its id; with PUT, as in the path"),
+    ("tier", "string", "what it costs and promises: std, pro"),
+    ("region", "string", "where it stands"),
+    ("endpoints", "array", "host:port of each entry"),
+    ("tls", "boolean?", "whether Envoy speaks TLS to it"),
+    (
+        "weight",
+        "integer?",
+        "its share when tenants are placed; 0 takes none, 100 when absent",
+    ),
+    ("capacity", "integer?", "most tenants it may hold"),
+    ("runtime", "string?", "base URL of its workload runtime"),
+];
+pub(super) const TENANT: Fields = &[
+    ("id", "string", "its id; with PUT, as in the path"),
+    ("name", "string", "for people"),
+    ("requests_per_second", "integer?", "what one router admits"),
+];
+pub(super) const STATE: Fields = &[("state", "string", "what it becomes")];
+pub(super) const PAGE: Fields = &[
+    (
+        "after",
+        "integer?",
+        "where the page begins; from the Link header of the page before",
+    ),
+    (
+        "limit",
+        "integer?",
+        "at most so many, up to 1000; 100 when absent",
+    ),
+];
+pub(super) const TENANTS: Fields = &[
+    ("after", "integer?", "where the page begins"),
+    (
+        "limit",
+        "integer?",
+        "at most so many, up to 1000; 100 when absent",
+    ),
+    ("state", "string?", "only those in this state"),
+];
+pub(super) const LINKS: Fields = &[
+    ("after", "integer?", "where the page begins"),
+    (
+        "limit",
+        "integer?",
+        "at most so many, up to 1000; 100 when absent",
+    ),
+    ("provider", "string?", "only those of this provider"),
+    ("tenant", "string?", "only those of this tenant"),
+    ("state", "string?", "only those in this state"),
+];
+pub(super) const MOVES: Fields = &[
+    ("after", "integer?", "where the page begins"),
+    (
+        "limit",
+        "integer?",
+        "at most so many, up to 1000; 100 when absent",
+    ),
+    ("phase", "string?", "only those in this phase"),
+];

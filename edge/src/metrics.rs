@@ -1,0 +1,84 @@
+//! What the control plane counts. No label names a tenant or a caller.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The label of writes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// Every metric.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    writes: Family<OutcomeLabel, Counter>,
+    /// Open connections.
+    pub connections: Gauge,
+    /// The number of the registry version that is known here.
+    pub registry_version: Gauge,
+    /// Failed reloads of certificates.
+    pub certificate_errors: Counter,
+}
+
+impl Metrics {
+    /// Registers everything once.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("alphaswarm_cp");
+        let writes = Family::<OutcomeLabel, Counter>::default();
+        let connections = Gauge::default();
+        let registry_version = Gauge::default();
+        let certificate_errors = Counter::default();
+        registry.register("writes", "Commands, by what came of them", writes.clone());
+        registry.register("connections", "Open connections", connections.clone());
+        registry.register(
+            "registry_version",
+            "Number of the registry version known here",
+            registry_version.clone(),
+        );
+        registry.register(
+            "certificate_errors",
+            "Certificates that could not be reloaded",
+            certificate_errors.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because their reader was too slow",
+            service::log::lines_dropped(),
+        );
+        Self {
+            registry: Arc::new(registry),
+            writes,
+            connections,
+            registry_version,
+            certificate_errors,
+        }
+    }
+
+    /// Counts a command. Outcomes are codes of this build, so the label is bounded.
+    pub fn write(&self, outcome: &'static str) {
+        self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// The exposition text (OpenMetrics, which Prometheus reads).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,127 @@
+//! Writing: one command, under the caller's condition, with one line of audit whatever comes of it.
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use contract::header::REQUEST_ID;
+use http::header::IF_MATCH;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use registry::{Actor, Applied, Command, IfVersion, Store as _};
+
+use crate::answer::{Answer, Problem};
+use crate::app::ControlPlane;
+use crate::caller::Caller;
+
+/// The longest request id that is taken over, in bytes.
+const MAX_REQUEST_ID: usize = 64;
+
+/// What a write needs to know of its request.
+pub struct Request {
+    caller: Caller,
+    /// The caller's own `x-request-id`, else one of ours.
+    pub id: String,
+    condition: Result<IfVersion, String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Request {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self {
+            caller: caller.ok_or_else(|| Problem::of(contract::Code::Forbidden))?,
+            id: request_id(&parts.headers),
+            condition: condition(&parts.headers),
+        })
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Request {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Problem> {
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state)
+            .await
+            .map(Some)
+    }
+}
+
+/// `x-request-id` where it is plain and short, else a new one.
+#[must_use]
+pub fn request_id(headers: &HeaderMap) -> String {
+    let plain = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= MAX_REQUEST_ID
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    };
+    headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(plain)
+        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// `If-Match: "<epoch>.<number>"`, as an `ETag` of ours says it; `*` and no header are no condition.
+fn condition(headers: &HeaderMap) -> Result<IfVersion, String> {
+    let Some(value) = headers.get(IF_MATCH) else {
+        return Ok(IfVersion::Any);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(IfVersion::Any);
+    }
+    text.strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .and_then(|version| version.parse().ok())
+        .map(IfVersion::Is)
+        .ok_or_else(|| "If-Match takes one ETag of this interface, such as \"1.42\"".to_owned())
+}
+
+impl ControlPlane {
+    /// Carries out `command`. A repeated one that is so already is answered 200, a new one `status`.
+    pub async fn write(
+        &self,
+        command: &Command,
+        request: &Request,
+        status: StatusCode,
+    ) -> Result<Answer<Applied>, Problem> {
+        let applied = self.apply(command, request).await;
+        applied
+            .map(|applied| {
+                let status = if applied.changed { status } else { StatusCode::OK };
+                Answer::ok(applied).with_status(status).at(applied.version)
+            })
+            .map_err(|problem| problem.for_request(&request.id))
+    }
+
+    async fn apply(&self, command: &Command, request: &Request) -> Result<Applied, Problem> {
+        let condition = request.condition.clone().map_err(Problem::invalid)?;
+        let principal = request.caller.principal.as_ref();
+        let actor = Actor {
+            // Every endpoint that writes needs a token, so there is one.
+            name: principal.map_or_else(|| "unknown".to_owned(), ToString::to_string),
+            request_id: request.id.clone(),
+        };
+        let applied = self
+            .store
+            .apply(command, &actor, condition)
+            .await
+            .map_err(Problem::from);
+        let outcome = match &applied {
+            Ok(applied) if applied.changed => "changed",
+            Ok(_) => "unchanged",
+            Err(problem) => problem.code(),
+        };
+        self.metrics.write(outcome);
+        tracing::info!(
+            target: "audit",
+            actor = actor.name,
+            action = command.name(),
+            outcome,
+            version = applied.as_ref().ok().map(|applied| applied.version.to_string()),
+            request_id = request.id,
+        );
+        applied
+    }
+}
