@@ -6,6 +6,9 @@
 
 mod ground;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use conformance::Slot;
 use conformance::tokens::Draft;
 use jsonwebtoken::jwk::Jwk;
@@ -74,53 +77,35 @@ const HEADERS: [&str; 9] = ["alg", "kid", "typ", "x5t", "crit", "jku", "jwk", "b
 /// Far enough from the leeway that both judge the same second.
 const OFFSETS: [i64; 8] = [-100_000, -7_200, -600, -10, 0, 600, 7_200, 200_000];
 
+/// What a claim or a header member may be changed to: oddities, then what good tokens say, so that an issuer, an
+/// audience or a tenant of somebody else is among them.
+static VALUES: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let special = json!([
+        null, true, 0, -1, 1e300, 1.5, u64::MAX, i64::MIN,
+        "", "RS256", "ES256", "none", "HS256", "JWT", "at+jwt",
+        "app", "org", "id_token", "2.0", "1.0", "stranger", [],
+        [""], {}, ["exp"], {"a": {"b": [1]}}, "a b", ["p1"],
+        "https://evil.example/", ["https://api.alphaswarm.ai", "https://evil.example/"],
+        "\u{0}", "\u{202e}",
+    ]);
+    let said = WORLD.drafts().flat_map(|draft| {
+        let claims = ["iss", "aud", "tid", "azp", "sub", "ver"].map(|name| draft.claims[name].clone());
+        claims.into_iter().chain([draft.header["kid"].clone()])
+    });
+    special.as_array().unwrap().iter().cloned().chain(said).collect()
+});
+
 fn value(at: u8) -> Value {
-    let special = [
-        json!(null),
-        json!(true),
-        json!(0),
-        json!(-1),
-        json!(1e300),
-        json!(1.5),
-        json!(u64::MAX),
-        json!(i64::MIN),
-        json!(""),
-        json!("RS256"),
-        json!("ES256"),
-        json!("none"),
-        json!("HS256"),
-        json!("JWT"),
-        json!("at+jwt"),
-        json!("app"),
-        json!("org"),
-        json!("id_token"),
-        json!("2.0"),
-        json!("1.0"),
-        json!("stranger"),
-        json!([]),
-        json!([""]),
-        json!({}),
-        json!(["exp"]),
-        json!({"a": {"b": [1]}}),
-        json!("a b"),
-        json!(["p1"]),
-        json!("https://evil.example/"),
-        json!(["https://api.alphaswarm.ai", "https://evil.example/"]),
-        json!("\u{0}"),
-        json!("\u{202e}"),
-    ];
-    let at = usize::from(at);
-    if let Some(value) = special.get(at) {
-        return value.clone();
-    }
-    // Then what good tokens say: an issuer, an audience, a tenant of somebody else.
-    let said: Vec<&Value> = WORLD
-        .drafts()
-        .flat_map(|draft| ["iss", "aud", "tid", "azp", "sub", "ver"].map(|name| &draft.claims[name]))
-        .chain(WORLD.drafts().map(|draft| &draft.header["kid"]))
-        .collect();
-    said[(at - special.len()) % said.len()].clone()
+    VALUES[usize::from(at) % VALUES.len()].clone()
 }
+
+/// Whose keys can sign: those of the good tokens, and nobody's.
+static SIGNERS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let known = WORLD.drafts().map(|draft| draft.signer.kid);
+    known.chain(["stranger"]).collect()
+});
+
+static BASES: LazyLock<Vec<&'static Draft>> = LazyLock::new(|| WORLD.drafts().collect());
 
 struct Changed {
     draft: Draft,
@@ -146,12 +131,7 @@ impl Changed {
                 self.draft.claims[name] = (now + OFFSETS[usize::from(what) % OFFSETS.len()]).into();
             }
             Change::SIGNER => {
-                let signers: Vec<&str> = WORLD
-                    .drafts()
-                    .map(|draft| draft.signer.kid)
-                    .chain(["stranger"])
-                    .collect();
-                self.signer = signers[usize::from(which) % signers.len()];
+                self.signer = SIGNERS[usize::from(which) % SIGNERS.len()];
             }
             Change::BYTE => self.bytes.push((which, what)),
             _ => {}
@@ -184,8 +164,7 @@ pub fn run(data: &[u8]) {
         return;
     };
     let now = wall_clock();
-    let bases: Vec<&Draft> = WORLD.drafts().collect();
-    let base = bases[usize::from(*base) % bases.len()];
+    let base = BASES[usize::from(*base) % BASES.len()];
     let mut changed = Changed {
         draft: at(base.clone(), now),
         signer: base.signer.kid,
@@ -242,24 +221,41 @@ fn at(mut draft: Draft, now: i64) -> Draft {
     draft.header("alg", "ES256")
 }
 
-/// Whether `jsonwebtoken`, told what this provider's tokens are, accepts it.
+/// What `jsonwebtoken` is told about a provider's tokens.
+struct Theirs {
+    keys: BTreeMap<&'static str, DecodingKey>,
+    validation: Validation,
+}
+
+static THEIRS: LazyLock<BTreeMap<&'static str, Theirs>> = LazyLock::new(|| {
+    let told = WORLD.providers.iter().map(|provider| {
+        let keys = provider.keys.iter().map(|(kid, jwk)| {
+            let jwk: Jwk = serde_json::from_value(jwk.clone()).unwrap();
+            (kid.as_str(), DecodingKey::from_jwk(&jwk).unwrap())
+        });
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.validate_nbf = true;
+        validation.set_audience(&provider.audiences);
+        let issuers = provider
+            .drafts
+            .iter()
+            .filter_map(|draft| draft.claims["iss"].as_str());
+        validation.set_issuer(&issuers.collect::<Vec<_>>());
+        validation.set_required_spec_claims(&["exp", "aud", "iss"]);
+        let keys = keys.collect();
+        (provider.name, Theirs { keys, validation })
+    });
+    told.collect()
+});
+
+/// Whether `jsonwebtoken` accepts the token as one of this provider.
 fn theirs(provider: &Provider, token: &str) -> bool {
     let Ok(header) = jsonwebtoken::decode_header(token) else {
         return false;
     };
-    let Some(jwk) = header.kid.and_then(|kid| provider.keys.get(&kid)) else {
-        return false;
-    };
-    let jwk: Jwk = serde_json::from_value(jwk.clone()).unwrap();
-    let mut validation = Validation::new(Algorithm::ES256);
-    validation.validate_nbf = true;
-    validation.set_audience(&provider.audiences);
-    let issuers: Vec<&str> = provider
-        .drafts
-        .iter()
-        .filter_map(|draft| draft.claims["iss"].as_str())
-        .collect();
-    validation.set_issuer(&issuers);
-    validation.set_required_spec_claims(&["exp", "aud", "iss"]);
-    jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(&jwk).unwrap(), &validation).is_ok()
+    let Theirs { keys, validation } = &THEIRS[provider.name];
+    header
+        .kid
+        .and_then(|kid| keys.get(kid.as_str()))
+        .is_some_and(|key| jsonwebtoken::decode::<Value>(token, key, validation).is_ok())
 }
