@@ -8,6 +8,8 @@ use anyhow::{Context as _, bail};
 pub const DEV: &str = "alphaswarm-dev";
 /// The service under test.
 pub const ROUTER: &str = "tenant-router";
+/// The control plane.
+pub const CONTROL_PLANE: &str = "alphaswarm-cp";
 
 /// The program `name`, built by the same build as the running executable: beside it, or one folder up for tests and
 /// benches (`target/release/deps`).

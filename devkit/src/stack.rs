@@ -58,6 +58,8 @@ pub enum Part {
     Cell(usize),
     /// A tenant-router.
     Router(usize),
+    /// The control plane.
+    ControlPlane,
     /// An Envoy.
     Envoy(usize),
 }
@@ -137,7 +139,7 @@ impl Stack {
         let mut forced = Vec::new();
         let groups: [fn(Part) -> bool; 3] = [
             |part| matches!(part, Part::Envoy(_)),
-            |part| matches!(part, Part::Router(_)),
+            |part| matches!(part, Part::Router(_) | Part::ControlPlane),
             |part| matches!(part, Part::Cell(_) | Part::Idp),
         ];
         for group in groups {
@@ -322,7 +324,7 @@ fn stop_deadline(part: Part) -> Duration {
     let [envoy, router, other] = STOP_DEADLINES;
     match part {
         Part::Envoy(_) => envoy,
-        Part::Router(_) => router,
+        Part::Router(_) | Part::ControlPlane => router,
         Part::Idp | Part::Cell(_) => other,
     }
 }

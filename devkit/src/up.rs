@@ -52,6 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .state_dir(&folder)
         .port_offset(args.port_offset)
         .envoy_concurrency(args.envoy_concurrency)
+        .control_plane()
         .progress(Progress::stderr());
     let stack = tokio::select! {
         stack = builder.start() => stack?,

@@ -30,6 +30,7 @@ pub struct Builder {
     identity: Option<String>,
     policy: Option<String>,
     seed: bool,
+    control_plane: bool,
     held: BTreeSet<Part>,
     left_out: BTreeSet<Part>,
     env: Vec<(Part, String, String)>,
@@ -49,6 +50,7 @@ impl Default for Builder {
             identity: None,
             policy: None,
             seed: true,
+            control_plane: false,
             held: BTreeSet::new(),
             left_out: BTreeSet::new(),
             env: Vec::new(),
@@ -137,6 +139,15 @@ impl Builder {
         Self { seed: false, ..self }
     }
 
+    /// With the control plane, which few tests need.
+    #[must_use]
+    pub fn control_plane(self) -> Self {
+        Self {
+            control_plane: true,
+            ..self
+        }
+    }
+
     /// Does not start `part` yet: [`Stack::start`] does.
     #[must_use]
     pub fn hold(mut self, part: Part) -> Self {
@@ -185,6 +196,9 @@ impl Builder {
         if parts.iter().any(|part| matches!(part, Part::Router(_))) {
             place::program(place::ROUTER)?;
         }
+        if parts.contains(&Part::ControlPlane) {
+            place::program(place::CONTROL_PLANE)?;
+        }
         // Before anything is written: a second stack must change nothing of the first, and an Envoy that cannot be used
         // leaves nothing behind.
         let blocks = self.blocks(&parts)?;
@@ -224,7 +238,7 @@ impl Builder {
         // The identity provider makes keys for a second, so the cells start beside it.
         let groups: [fn(&Part) -> bool; 3] = [
             |part| matches!(part, Part::Idp | Part::Cell(_)),
-            |part| matches!(part, Part::Router(_)),
+            |part| matches!(part, Part::Router(_) | Part::ControlPlane),
             |part| matches!(part, Part::Envoy(_)),
         ];
         for group in groups {
@@ -250,6 +264,7 @@ impl Builder {
         std::iter::once(Part::Idp)
             .chain((0..dev::CELLS.len()).map(Part::Cell))
             .chain(routers)
+            .chain(self.control_plane.then_some(Part::ControlPlane))
             .chain(envoys)
     }
 
@@ -296,6 +311,7 @@ impl Builder {
             Part::Idp => programs::idp(folder, stack.ports()),
             Part::Cell(n) => programs::cell(folder, stack.ports(), n),
             Part::Router(n) => programs::router(folder, stack.ports_of(n), n),
+            Part::ControlPlane => programs::control_plane(folder, stack.ports()),
             Part::Envoy(n) => {
                 let (binary, yaml) = envoy.context("no Envoy was looked for")?;
                 let router: Ports = stack.ports_of(n % self.routers);
@@ -335,6 +351,7 @@ fn needed(parts: &[Part]) -> Vec<(u16, &'static str)> {
                 (port::ROUTER_HTTP, "tenant-router, HTTP"),
                 (port::ROUTER_CONTROL, "tenant-router, xDS"),
             ],
+            Part::ControlPlane => vec![(port::CONTROL_PLANE, "control plane")],
             Part::Envoy(0) => vec![
                 (port::EDGE, "Envoy"),
                 (port::EDGE_ADMIN, "Envoy's admin interface"),

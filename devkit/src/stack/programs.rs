@@ -108,6 +108,27 @@ pub(super) fn router(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Sp
     })
 }
 
+pub(super) fn control_plane(folder: &Path, ports: Ports) -> anyhow::Result<Spec> {
+    let name = place::CONTROL_PLANE.to_owned();
+    let file = |path: PathBuf| path.display().to_string();
+    Ok(Spec {
+        program: place::program(place::CONTROL_PLANE)?,
+        args: Vec::new(),
+        env: owned([
+            ("ALPHASWARM_PORT_OFFSET", ports.offset().to_string()),
+            ("ALPHASWARM_STATE_DIR", file(files::private(folder, &name))),
+            ("ALPHASWARM_OPERATORS", dev::operators()),
+            ("ALPHASWARM_DRAIN_SECONDS", DRAIN_SECONDS.to_owned()),
+            ("ALPHASWARM_LOG", "info".to_owned()),
+            ("REGISTRY_URL", files::registry_url(folder)),
+            ("IDENTITY_CONFIG", file(files::identity(folder))),
+        ]),
+        log: log(folder, &name),
+        ready: Some((ports.addr(port::CONTROL_PLANE), "/readyz".to_owned())),
+        name,
+    })
+}
+
 /// Envoy `n` on its own ports, in front of the router on the ports `router`.
 pub(super) fn envoy(
     folder: &Path,

@@ -63,6 +63,7 @@ mod pki;
 mod mtls;
 
 mod bad_records;
+mod control_plane;
 mod customers;
 mod explain;
 mod jwks_status;

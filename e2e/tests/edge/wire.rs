@@ -90,6 +90,26 @@ pub(crate) async fn post(edge: SocketAddr, path: &str, lines: &[&str], body: &st
     send(edge, head.as_bytes(), body.as_bytes()).await
 }
 
+/// Any method with a JSON body.
+pub(crate) async fn send_json(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    lines: &[&str],
+    body: &serde_json::Value,
+) -> anyhow::Result<Reply> {
+    let body = body.to_string();
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}",
+        body.len()
+    );
+    for line in lines {
+        head.push_str("\r\n");
+        head.push_str(line);
+    }
+    send(to, head.as_bytes(), body.as_bytes()).await
+}
+
 /// Any method and host, raw header lines.
 pub(crate) async fn request(
     edge: SocketAddr,
