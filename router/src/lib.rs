@@ -11,7 +11,7 @@
 //! # Below the divider
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
-//! [`serve`] with [`tls`], [`readiness`] and [`drain`]; refreshers ([`policy_file`], [`heartbeat`]); the other
+//! [`serve`] with [`tls`], [`readiness`] and [`drain`]; the registry ([`kept`], [`following`]); refreshers ([`policy_file`], [`heartbeat`]); the other
 //! listeners ([`http`], [`control`], [`xds`]); [`telemetry`].
 
 pub mod ext_authz;
@@ -39,6 +39,10 @@ pub mod readiness;
 pub mod drain;
 
 pub mod policy_file;
+
+pub mod kept;
+
+pub mod following;
 
 pub mod heartbeat;
 
