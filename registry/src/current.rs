@@ -7,8 +7,9 @@ use arc_swap::{ArcSwap, Guard};
 #[cfg(feature = "store")]
 use tokio::sync::watch;
 
-use crate::snapshot::Snapshot;
-use crate::version::Version;
+use crate::journal::Journal;
+use crate::snapshot::{RecordChange, Snapshot};
+use crate::version::{Position, Version};
 
 /// Makes the two ends. Readers see `first` at once.
 #[must_use]
@@ -24,6 +25,8 @@ pub fn channel(first: Snapshot) -> (Writer, Reader) {
     (
         Writer {
             shared: Arc::clone(&shared),
+            floor: Position::default(),
+            journal: None,
         },
         Reader { shared },
     )
@@ -55,21 +58,30 @@ impl FeedStatus {
     }
 }
 
-/// A snapshot was older than the published one.
+/// A snapshot was older than what was published, or of another history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the registry went back from version {published} to {found}: refused until `alphaswarm registry adopt`"
-)]
+#[error("{}: refused until `alphaswarm registry adopt`", said(*published, *found))]
 pub struct WentBack {
-    /// What readers have.
+    /// What readers have, or had before a restart.
     pub published: Version,
     /// What was offered.
     pub found: Version,
 }
 
+fn said(published: Version, found: Version) -> String {
+    if published == found {
+        format!("the registry has another history up to version {found}")
+    } else {
+        format!("the registry went back from version {published} to {found}")
+    }
+}
+
 /// The single end that publishes.
 pub struct Writer {
     shared: Arc<Shared>,
+    /// The newest that was ever published, also before a restart: nothing older is.
+    floor: Position,
+    journal: Option<Journal>,
 }
 
 impl Writer {
@@ -79,18 +91,65 @@ impl Writer {
         self.shared.snapshot.load_full()
     }
 
+    /// The newest position that was ever published: of the current snapshot, or of a run before this one.
+    #[must_use]
+    pub fn floor(&self) -> Position {
+        let current = self.shared.snapshot.load().position();
+        if self.floor.version > current.version {
+            self.floor
+        } else {
+            current
+        }
+    }
+
+    /// Goes on where a run before this one stood: nothing older than `floor` is published, and the source counts as
+    /// last heard at `last_contact`.
+    pub fn resume(&mut self, floor: Position, last_contact: Option<Instant>) {
+        self.floor = floor;
+        self.shared.status.store(Arc::new(FeedStatus {
+            last_contact,
+            ..FeedStatus::default()
+        }));
+    }
+
+    /// Tells `journal` of everything that is published from now on.
+    pub fn record(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
     /// Replaces what readers see, in one step. A version never goes back.
     pub fn publish(&mut self, next: Snapshot) -> Result<(), WentBack> {
-        let published = self.shared.snapshot.load().version();
-        let found = next.version();
-        if found < published {
-            return Err(WentBack { published, found });
+        let moved = next.position() != self.current().position();
+        self.store(next)?;
+        if let Some(journal) = self.journal.as_ref().filter(|_| moved) {
+            journal.replaced();
+        }
+        Ok(())
+    }
+
+    /// Publishes the current snapshot with some changes.
+    pub fn advance(&mut self, position: Position, changes: &Arc<[RecordChange]>) -> Result<(), WentBack> {
+        let current = self.current();
+        self.store(current.with(position, changes))?;
+        if let Some(journal) = &self.journal {
+            journal.advanced(current.position(), position, changes);
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, next: Snapshot) -> Result<(), WentBack> {
+        let (floor, found) = (self.floor(), next.position());
+        if found.version < floor.version || (found.version == floor.version && found != floor) {
+            return Err(WentBack {
+                published: floor.version,
+                found: found.version,
+            });
         }
         self.shared.snapshot.store(Arc::new(next));
         #[cfg(feature = "store")]
         self.shared
             .versions
-            .send_if_modified(|version| std::mem::replace(version, found) != found);
+            .send_if_modified(|version| std::mem::replace(version, found.version) != found.version);
         Ok(())
     }
 
@@ -126,6 +185,12 @@ impl Reader {
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
         self.shared.snapshot.load()
+    }
+
+    /// The current snapshot, to keep.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
     }
 
     /// Tells of every new version (only the newest, if several came); not of the same one laid out anew.

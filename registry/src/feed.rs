@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::current::Writer;
+use crate::current::{WentBack, Writer};
 use crate::snapshot::{ImageError, RecordChange, Snapshot};
 use crate::store::StoreError;
 use crate::version::{Position, Version};
@@ -107,7 +107,7 @@ struct Compaction {
     from: Position,
     building: JoinHandle<Result<Snapshot, ImageError>>,
     /// What was published since.
-    waiting: Vec<(Position, Vec<RecordChange>)>,
+    waiting: Vec<(Position, Arc<[RecordChange]>)>,
     waiting_changes: usize,
 }
 
@@ -120,9 +120,12 @@ impl Follower {
         options: &FollowOptions,
     ) -> Option<Duration> {
         let current = writer.current();
-        let next = if current.is_loaded() {
-            let next = tokio::time::timeout(options.next_deadline, source.next(current.position())).await;
+        let floor = writer.floor();
+        // What was published before a restart may be newer than what the restart found: the source must know it.
+        let next = if floor.version.epoch > 0 {
+            let next = tokio::time::timeout(options.next_deadline, source.next(floor)).await;
             match next {
+                Ok(Ok(Next::Unchanged | Next::Changes(..))) if floor != current.position() => Next::Reload,
                 Ok(Ok(next)) => next,
                 Ok(Err(error)) => return Some(self.failed(source, writer, options, &error.to_string())),
                 Err(_) => return Some(self.failed(source, writer, options, "it did not answer in time")),
@@ -138,7 +141,13 @@ impl Follower {
                 }
             }
             Next::Changes(position, changes) => {
-                writer_accepts(writer, current.with(position, &changes));
+                let changes: Arc<[RecordChange]> = changes.into();
+                // Newer than what it was put on, by the source's word; if a source breaks its word, the older state
+                // stays, and that is no contact.
+                if let Err(went_back) = writer.advance(position, &changes) {
+                    let text = went_back.to_string();
+                    return Some(self.refused(source, writer, options, position.version, &text));
+                }
                 if let Some(compaction) = &mut self.compaction {
                     compaction.waiting_changes += changes.len();
                     compaction.waiting.push((position, changes));
@@ -161,14 +170,8 @@ impl Follower {
                 tracing::info!(source = source.name(), %version, "registry loaded");
             }
             Next::WentBack(found) => {
-                let published = current.version();
-                let text = if found == published {
-                    format!(
-                        "the registry has another history up to version {found}: refused until `alphaswarm registry adopt`"
-                    )
-                } else {
-                    crate::current::WentBack { published, found }.to_string()
-                };
+                let published = floor.version;
+                let text = WentBack { published, found }.to_string();
                 return Some(self.refused(source, writer, options, found, &text));
             }
         }
@@ -245,7 +248,10 @@ impl Follower {
                     for (position, changes) in &compaction.waiting {
                         snapshot = snapshot.with(*position, changes);
                     }
-                    writer_accepts(writer, snapshot);
+                    // The same state laid out anew.
+                    if let Err(error) = writer.publish(snapshot) {
+                        tracing::error!(%error, "registry compaction is of no use");
+                    }
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "registry snapshot cannot be compacted"),
@@ -254,14 +260,6 @@ impl Follower {
             Some(compaction) if compaction.waiting_changes > MOST_WAITING => {}
             waiting => self.compaction = waiting,
         }
-    }
-}
-
-/// A delta's position is newer than what it was put on, by the source's word; if a source breaks its word, the older
-/// state stays.
-fn writer_accepts(writer: &mut Writer, next: Snapshot) {
-    if let Err(error) = writer.publish(next) {
-        tracing::error!(%error, "registry change refused");
     }
 }
 

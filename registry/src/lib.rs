@@ -9,7 +9,10 @@
 //! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
 //! 8. [`current`]: one writer publishes snapshots, readers look up without waiting.
 //!
-//! Only [`store`] does I/O. Without the `store` feature this crate is modules 1, 7 and 8: what a decision reads.
+//! 9. [`disk`]: what was published last survives a restart; [`journal`] leads there.
+//!
+//! Only [`store`] and [`disk`] do I/O. Without the `store` feature this crate is modules 1 and 7 to 9: what a decision
+//! reads, with or without an async runtime.
 
 pub mod model;
 
@@ -35,6 +38,11 @@ pub mod feed;
 pub mod snapshot;
 
 pub mod current;
+
+pub mod journal;
+
+#[cfg(feature = "disk")]
+pub mod disk;
 
 #[cfg(feature = "store")]
 pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};

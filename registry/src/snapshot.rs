@@ -22,9 +22,16 @@ mod view;
 use std::sync::Arc;
 
 use contract::{CellId, LinkKind, TenantId};
+use serde::{Deserialize, Serialize};
 
 pub use build::Builder;
+#[cfg(feature = "disk")]
+pub(crate) use hash::hash as checksum;
 pub use image::ImageError;
+#[cfg(feature = "disk")]
+pub(crate) use image::ReadAt;
+#[cfg(feature = "disk")]
+pub use image::ReadError;
 pub use view::{Counts, LinkView, PlacementView, TenantView};
 
 use crate::key::Key;
@@ -43,8 +50,9 @@ const SMALLEST_COMPACTION: usize = 4096;
 /// At most this many records that lead nowhere are named: more than anybody reads, and memory is for tenants.
 const MOST_DANGLING: usize = 10_000;
 
-/// What a feed tells about one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a feed tells about one record. As JSON it is what a delta log holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RecordChange {
     /// The record is now this.
     Put(Record),
@@ -110,9 +118,23 @@ impl Snapshot {
         Self::over(Base::empty())
     }
 
-    /// A snapshot from a base image, as [`Builder`] makes it and [`Snapshot::image`] shows it.
-    pub fn from_image(bytes: Box<[u8]>) -> Result<Self, ImageError> {
-        Ok(Self::over(Base::open(bytes)?))
+    /// The base of a file as [`Snapshot::write_base`] wrote it: every shard is read and checked, on as many threads as
+    /// there are processors; no record is parsed.
+    #[cfg(feature = "disk")]
+    pub(crate) fn read_base(length: u64, read: ReadAt<'_>) -> Result<Self, ReadError> {
+        Ok(Self::over(Base::read(length, read)?))
+    }
+
+    /// Writes the base; the delta is left out, so [`Snapshot::compacted`] comes first. Returns the bytes written.
+    #[cfg(feature = "disk")]
+    pub(crate) fn write_base(&self, out: &mut dyn std::io::Write) -> std::io::Result<u64> {
+        self.base.write(out)
+    }
+
+    /// Whether the base is all there is.
+    #[cfg(feature = "disk")]
+    pub(crate) fn is_compact(&self) -> bool {
+        self.base.position == self.position && self.delta_len() == 0
     }
 
     fn over(base: Base) -> Self {
@@ -263,10 +285,10 @@ impl Snapshot {
         self.counts
     }
 
-    /// The base image's bytes: what compaction makes is all there is, so write it after [`Snapshot::compacted`].
+    /// The size of the base in memory, in bytes, without what there are few of.
     #[must_use]
-    pub fn image(&self) -> &[u8] {
-        self.base.as_bytes()
+    pub fn base_size(&self) -> usize {
+        self.base.size()
     }
 
     /// How many records the delta holds over the base.

@@ -10,8 +10,6 @@ use arc_swap::ArcSwap;
 use decision::Policy;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
-use registry::feed::FollowOptions;
-use registry::{Open, SqliteStore, Store as _};
 use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
@@ -23,12 +21,13 @@ use crate::control::{self, Control};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
 use crate::heartbeat::{self, Fleet};
 use crate::http::{self, Http};
+use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
 use crate::world::Edge;
 use crate::xds::Xds;
-use crate::{grpc, policy_file};
+use crate::{following, grpc, policy_file};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -42,6 +41,7 @@ pub struct Bound {
     fleet: Arc<Fleet>,
     xds: Xds,
     readiness: Readiness,
+    kept: Kept,
     metrics: Metrics,
     config: Config,
     background: JoinSet<()>,
@@ -83,13 +83,15 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let http = listen("http", config.http, None, false, &metrics).await?;
     let control = listen("control", config.control, tls.clone(), false, &metrics).await?;
 
-    // Before anything of ours is written.
-    let store = Arc::new(
-        SqliteStore::open(&config.registry_url, Open::Read)
-            .await
-            .context("REGISTRY_URL")?,
-    );
+    // Before anything of ours is written. Without a registry, one that is on disk will do.
     let state_dir = config.state_dir.as_deref();
+    let opened = following::open(&config.registry_url).await;
+    let on_disk = state_dir.is_some_and(kept::is_there);
+    let (store, unopened) = match opened {
+        Ok(store) => (Some(store), None),
+        Err(error) if on_disk => (None, Some(error)),
+        Err(error) => return Err(error).context("REGISTRY_URL"),
+    };
     if let Some(dir) = state_dir {
         service::settings::create_private_dir(dir)
             .map_err(anyhow::Error::msg)
@@ -104,7 +106,15 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         None => Policy::default(),
     };
 
-    let (writer, registry) = registry::channel(registry::Snapshot::empty());
+    let mut started = kept::start(state_dir);
+    let registry = started.reader.clone();
+    if let Some(error) = unopened {
+        // Refused files may have left nothing.
+        if !registry.load().is_loaded() {
+            return Err(error).context("REGISTRY_URL");
+        }
+        tracing::error!(%error, "REGISTRY_URL cannot be opened; starting from disk");
+    }
     let identity = Identity::new(
         config.providers.identity.clone(),
         config.providers.operators.clone(),
@@ -131,7 +141,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             },
         ),
     });
-    let readiness = Readiness::new(edge.clone());
+    let readiness = Readiness::new(edge.clone(), started.kept.clone());
     let xds = Xds::new(
         registry.clone(),
         policy.clone(),
@@ -143,13 +153,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let (stop_background, background_stopped) = drain::signal();
     let stopped = || background_stopped.clone();
     let mut background = JoinSet::new();
-    let follow = registry::feed::follow(
-        store.source(),
-        writer,
-        FollowOptions::default(),
-        stopped().fired(),
-    );
-    background.spawn(async { drop(follow.await) });
+    let kept = started.kept.clone();
+    let keep = started.keep(stopped()).context("cannot start threads")?;
+    background.spawn(keep);
+    let (store, opened) = watch::channel(store);
+    let url = config.registry_url.clone();
+    background.spawn(following::follow(url, store, started.writer, stopped()));
     let fetch = config
         .providers
         .fetch_options(config.state_dir.as_ref().map(|dir| dir.join("keys")));
@@ -171,7 +180,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     }
     background.spawn(xds.clone().follow(stopped().fired()));
     background.spawn(heartbeat::beat(
-        store,
+        opened,
         fleet.clone(),
         registry,
         xds.clone(),
@@ -187,6 +196,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         fleet,
         xds,
         readiness,
+        kept,
         metrics,
         config,
         background,
@@ -231,6 +241,7 @@ impl Bound {
             fleet,
             xds,
             readiness,
+            kept,
             metrics,
             config,
             mut background,
@@ -240,6 +251,7 @@ impl Bound {
         background.spawn(report_health(
             readiness.clone(),
             edge.clone(),
+            kept,
             metrics.clone(),
             health,
             self.background_stopped,
@@ -286,6 +298,7 @@ impl Bound {
 async fn report_health(
     readiness: Readiness,
     edge: Arc<Edge>,
+    kept: Kept,
     metrics: Metrics,
     health: tonic_health::server::HealthReporter,
     stopped: Shutdown,
@@ -301,7 +314,7 @@ async fn report_health(
         };
         health.set_service_status(SERVICE_NAME, status).await;
         health.set_service_status("", status).await;
-        copy_gauges(&edge, &metrics);
+        copy_gauges(&edge, &kept, &metrics);
         tokio::select! {
             () = &mut stopped => return,
             () = tokio::time::sleep(READINESS_INTERVAL) => {}
@@ -309,7 +322,7 @@ async fn report_health(
     }
 }
 
-fn copy_gauges(edge: &Edge, metrics: &Metrics) {
+fn copy_gauges(edge: &Edge, kept: &Kept, metrics: &Metrics) {
     let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let snapshot = edge.registry.load();
     metrics.registry_version.set(gauge(snapshot.version().number));
@@ -321,6 +334,13 @@ fn copy_gauges(edge: &Edge, metrics: &Metrics) {
     );
     metrics.set_aside.set(gauge(snapshot.set_aside().len() as u64));
     metrics.cells.set(gauge(snapshot.counts().cells));
+    if let Kept::Here(status) = kept {
+        metrics.registry_disk_version.set(gauge(status.number()));
+        let counted = metrics.registry_disk_errors.get();
+        metrics
+            .registry_disk_errors
+            .inc_by(status.failures().saturating_sub(counted));
+    }
     metrics
         .verifier
         .copy(edge.identity.cache_status(), &edge.identity.status());

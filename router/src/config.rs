@@ -67,7 +67,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "ALPHASWARM_STATE_DIR",
         "",
-        "directory (0700) for the signing key and last good provider keys; unset: neither is kept",
+        "directory (0700) for the signing key, last good provider keys and registry; unset: none is kept",
     ),
     variable("ALPHASWARM_PORT_OFFSET", "0", "moves all default ports together"),
     variable(

@@ -11,6 +11,7 @@ use identity::{Minter, Secret};
 use registry::{Heartbeat, Reader, SqliteStore, Store as _};
 use serde_json::Value;
 
+use crate::following::Opened;
 use crate::telemetry::Metrics;
 use crate::xds::Xds;
 use service::drain::Shutdown;
@@ -119,9 +120,9 @@ fn create_key(path: &Path) -> anyhow::Result<Secret<Vec<u8>>> {
     Ok(pkcs8)
 }
 
-/// Beats until `shutdown`.
+/// Beats until `shutdown`, from when the store could be opened.
 pub async fn beat(
-    store: Arc<SqliteStore>,
+    mut opened: Opened,
     fleet: Arc<Fleet>,
     registry: Reader,
     xds: Xds,
@@ -132,6 +133,11 @@ pub async fn beat(
     let mut acknowledged = xds.subscribe();
     let mut fired = std::pin::pin!(shutdown.fired());
     let (mut beaten, mut warned) = (false, false);
+    let store = tokio::select! {
+        () = &mut fired => return,
+        store = opened.wait_for(Option::is_some) => store.ok().and_then(|store| store.clone()),
+    };
+    let Some(store) = store else { return };
     loop {
         let heartbeat = Heartbeat {
             router: fleet.router_id.clone(),

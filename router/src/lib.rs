@@ -11,7 +11,8 @@
 //! # Below the divider
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
-//! `service`'s listeners, [`grpc`], [`readiness`]; refreshers ([`policy_file`], [`heartbeat`]); the other
+//! `service`'s listeners, [`grpc`], [`readiness`]; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
+//! [`heartbeat`]); the other
 //! listeners ([`http`], [`control`], [`xds`]); [`telemetry`].
 
 pub mod ext_authz;
@@ -35,6 +36,10 @@ pub mod grpc;
 pub mod readiness;
 
 pub mod policy_file;
+
+pub mod kept;
+
+pub mod following;
 
 pub mod heartbeat;
 

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use crate::kept::Kept;
 use crate::world::Edge;
 
 /// Whether traffic may be sent here, and if not, why.
 #[derive(Clone)]
 pub struct Readiness {
     edge: Arc<Edge>,
+    kept: Kept,
     draining: Arc<AtomicBool>,
 }
 
@@ -27,6 +29,8 @@ pub struct Report {
     pub cba_mode: &'static str,
     /// The snapshot's version, `<epoch>.<number>`.
     pub registry_version: String,
+    /// Whether the registry is kept on disk: `ok`, `failing`, `in_use`, `refused` or `off`.
+    pub registry_disk: &'static str,
     /// Registry records that are malformed and left out.
     pub set_aside: usize,
     /// Providers whose keys were good once and are too old now: their tokens are refused, everybody else is served.
@@ -39,9 +43,10 @@ pub struct Report {
 impl Readiness {
     /// Readiness of `edge`.
     #[must_use]
-    pub fn new(edge: Arc<Edge>) -> Self {
+    pub fn new(edge: Arc<Edge>, kept: Kept) -> Self {
         Self {
             edge,
+            kept,
             draining: Arc::default(),
         }
     }
@@ -64,6 +69,9 @@ impl Readiness {
             pending.push("draining".to_owned());
         }
         match self.edge.registry.status().staleness() {
+            None if self.edge.registry.load().is_loaded() => {
+                pending.push("registry: not heard from since the start".to_owned());
+            }
             None => pending.push("registry: first snapshot".to_owned()),
             Some(age) if age > self.edge.registry_max_staleness => {
                 pending.push(format!("registry: not heard from for {} s", age.as_secs()));
@@ -107,6 +115,7 @@ impl Readiness {
                 CbaMode::Off => "off",
             },
             registry_version: snapshot.version().to_string(),
+            registry_disk: self.kept.word(),
             set_aside: snapshot.set_aside().len(),
             stale_providers,
             pending,

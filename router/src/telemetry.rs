@@ -48,6 +48,10 @@ pub struct Metrics {
     pub registry_version: Gauge,
     /// Seconds since the feed last heard from the registry.
     pub registry_staleness_seconds: Gauge,
+    /// The number of the registry version that is on disk.
+    pub registry_disk_version: Gauge,
+    /// Failed attempts to keep the registry on disk.
+    pub registry_disk_errors: Counter,
     /// Registry records that are set aside as malformed.
     pub set_aside: Gauge,
     /// Cells that are not retired.
@@ -73,6 +77,8 @@ impl Metrics {
         let cell_claims_audited = Counter::default();
         let registry_version = Gauge::default();
         let registry_staleness_seconds = Gauge::default();
+        let registry_disk_version = Gauge::default();
+        let registry_disk_errors = Counter::default();
         let set_aside = Gauge::default();
         let cells = Gauge::default();
         let refresh_errors = Family::<SourceLabel, Counter>::default();
@@ -125,6 +131,16 @@ impl Metrics {
             registry_staleness_seconds.clone(),
         );
         registry.register(
+            "registry_disk_version",
+            "Number of the registry version that is on disk",
+            registry_disk_version.clone(),
+        );
+        registry.register(
+            "registry_disk_errors",
+            "Failed attempts to keep the registry on disk",
+            registry_disk_errors.clone(),
+        );
+        registry.register(
             "registry_records_set_aside",
             "Malformed registry records set aside",
             set_aside.clone(),
@@ -159,6 +175,8 @@ impl Metrics {
             cell_claims_audited,
             registry_version,
             registry_staleness_seconds,
+            registry_disk_version,
+            registry_disk_errors,
             set_aside,
             cells,
             refresh_errors,

@@ -325,19 +325,9 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 /// Creates `dir` for us alone. One that others may write to is refused: whoever can plant keys there can sign tokens.
 pub fn create_private_dir(dir: &Path) -> Result<(), String> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .and_then(|()| std::fs::metadata(dir));
-    let mode = made.map_err(|error| error.to_string())?.permissions().mode();
-    if mode & 0o022 == 0 {
-        Ok(())
-    } else {
-        Err(format!(
-            "others may write to it (mode {:o}): chmod 700",
-            mode & 0o777
-        ))
+    files::create_directory(dir).map_err(|error| error.to_string())?;
+    match files::check_directory(dir) {
+        Err(files::OpenError::WritableByOthers) => Err("others may write to it: chmod 700".to_owned()),
+        checked => checked.map_err(|error| error.to_string()),
     }
 }

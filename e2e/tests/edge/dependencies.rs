@@ -6,6 +6,11 @@ use std::process::Command;
 
 /// Everything that `crate_name` links, itself excluded.
 fn closure(crate_name: &str) -> BTreeSet<String> {
+    closure_with(crate_name, "")
+}
+
+/// The same with these features.
+fn closure_with(crate_name: &str, features: &str) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -17,6 +22,8 @@ fn closure(crate_name: &str) -> BTreeSet<String> {
             "none",
             "--package",
             crate_name,
+            "--features",
+            features,
         ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
@@ -60,6 +67,12 @@ fn dependencies_point_one_way() {
             "identity", "decision", "service", "router", "cli", "devkit", "cells", "edge",
         ],
     );
+    assert_free_of(
+        "files",
+        &[
+            "contract", "identity", "registry", "decision", "router", "cli", "devkit", "cells", "edge",
+        ],
+    );
     // What describes the answers must not know who gives them.
     assert_free_of(
         "conformance",
@@ -100,6 +113,10 @@ fn no_io_below_the_decision() {
             ],
         );
     }
+    // Reading the registry from disk is for programs without a runtime, too.
+    let on_disk = closure_with("registry", "disk");
+    assert!(on_disk.contains("files"));
+    assert!(!["tokio", "sqlx"].iter().any(|name| on_disk.contains(*name)));
     // The ban can fail: the router links all of these.
     let router = closure("router");
     for linked in ["tokio", "hyper", "tonic", "sqlx"] {

@@ -3,12 +3,11 @@
 //! Whoever can write this file can sign tokens, so it is refused when others could have written it, when it is another
 //! provider's or damaged, and when it claims to come from the future.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use files::OpenError;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{KeySource, ProviderConfig};
@@ -24,8 +23,8 @@ const CLOCK_BACK_SECONDS: i64 = 300;
 pub(super) enum LastGoodError {
     #[error("{0}: {1}")]
     Io(String, io::Error),
-    #[error("{0}: belongs to another user, or others may write it or its directory")]
-    Exposed(String),
+    #[error("{0}: {1}")]
+    Exposed(String, OpenError),
     #[error("{0}: {1}")]
     Refused(String, &'static str),
     #[error("{0}")]
@@ -84,12 +83,12 @@ impl LastGood {
 
     /// The stored set; `None` if there is no file.
     pub(super) fn load(&self, now: i64) -> Result<Option<Stored>, LastGoodError> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.io(error)),
+        let file = match files::open(&self.path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(OpenError::Io(error)) => return Err(self.io(error)),
+            Err(error) => return Err(LastGoodError::Exposed(self.path.display().to_string(), error)),
         };
-        self.check_ownership(&file)?;
         let mut text = String::new();
         file.take(MAX_FILE_BYTES)
             .read_to_string(&mut text)
@@ -125,40 +124,9 @@ impl LastGood {
         stored.sha256 = stored.checksum();
         let text =
             serde_json::to_vec(&stored).map_err(|_| self.refuse("the document cannot be written as JSON"))?;
-        let write = || {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.directory)?;
-            let beside = self.path.with_extension(format!("{}.new", std::process::id()));
-            let _ = fs::remove_file(&beside);
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&beside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&beside, &self.path)?;
-            File::open(&self.directory)?.sync_all()
-        };
-        write().map_err(|error| self.io(error))
-    }
-
-    fn check_ownership(&self, file: &File) -> Result<(), LastGoodError> {
-        const OTHERS_MAY_WRITE: u32 = 0o022;
-        let file = file.metadata().map_err(|error| self.io(error))?;
-        let directory = fs::metadata(&self.directory).map_err(|error| self.io(error))?;
-        // Our own user id, as the owner of a thing that is certainly ours.
-        let ours = fs::metadata("/proc/self").map_or(directory.uid(), |own| own.uid());
-        let foreign = |owner: u32| owner != ours && owner != 0;
-        if foreign(file.uid())
-            || foreign(directory.uid())
-            || (file.mode() | directory.mode()) & OTHERS_MAY_WRITE != 0
-        {
-            return Err(LastGoodError::Exposed(self.path.display().to_string()));
-        }
-        Ok(())
+        files::create_directory(&self.directory)
+            .and_then(|()| files::replace(&self.path, |file| file.write_all(&text)))
+            .map_err(|error| self.io(error))
     }
 
     fn io(&self, error: io::Error) -> LastGoodError {

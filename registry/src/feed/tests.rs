@@ -22,6 +22,7 @@ struct Queues {
     loads: VecDeque<Answer<Snapshot>>,
     nexts: VecDeque<Answer<Next>>,
     hang: bool,
+    asked: Option<Position>,
 }
 
 impl Script {
@@ -44,7 +45,8 @@ impl Source for Script {
         answer.unwrap_or_else(|| Err(gone()))
     }
 
-    async fn next(&mut self, _since: Position) -> Answer<Next> {
+    async fn next(&mut self, since: Position) -> Answer<Next> {
+        self.0.lock().unwrap().asked = Some(since);
         tokio::time::sleep(Duration::from_millis(1)).await;
         if self.0.lock().unwrap().hang {
             std::future::pending::<()>().await;
@@ -92,7 +94,13 @@ struct Following {
 }
 
 fn start(script: Script, first: Snapshot) -> Following {
-    let (writer, reader) = channel(first);
+    start_again(script, first, Position::default())
+}
+
+/// After a restart of a router that had published `floor`.
+fn start_again(script: Script, first: Snapshot, floor: Position) -> Following {
+    let (mut writer, reader) = channel(first);
+    writer.resume(floor, None);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = FollowOptions {
         longest_backoff: Duration::from_millis(20),
@@ -205,6 +213,78 @@ async fn a_full_load_that_went_back_is_refused() {
     following
         .until("the adoption", |reader| {
             reader.load().version() == at(2, 5).version
+        })
+        .await;
+    following.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_is_no_contact() {
+    let script = Script::default();
+    // By its word newer than what it was asked for, and it is not.
+    for _ in 0..1_000 {
+        script.next(Ok(Next::Changes(at(1, 4), vec![tenant(7)])));
+    }
+    let following = start(script, snapshot(at(1, 5), 0..3));
+    following
+        .until("the refusal", |reader| reader.status().refused.is_some())
+        .await;
+    let status = following.reader.status();
+    assert_eq!(
+        (status.refused, status.last_contact),
+        (Some(at(1, 4).version), None)
+    );
+    assert!(following.reader.load().tenant("tenant-7").is_none());
+    following.script.0.lock().unwrap().nexts.clear();
+    following
+        .until("the contact", |reader| {
+            reader.status().last_contact.is_some() && reader.status().error.is_none()
+        })
+        .await;
+    assert_eq!(following.reader.load().version(), at(1, 5).version);
+    following.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_published_before_a_restart_is_what_a_source_must_know() {
+    let script = Script::default();
+    for _ in 0..1_000 {
+        script.next(Ok(Next::WentBack(at(1, 7).version)));
+    }
+    let following = start_again(script, snapshot(at(1, 5), 0..3), at(1, 9));
+    following
+        .until("the refusal", |reader| reader.status().refused.is_some())
+        .await;
+    assert_eq!(following.script.0.lock().unwrap().asked, Some(at(1, 9)));
+    assert!(following.reader.status().last_contact.is_none());
+    // It knows the position: then all of it is loaded, because what lies between is not here.
+    following.script.load(Ok(snapshot(at(1, 8), 0..9)));
+    following.script.load(Ok(snapshot(at(1, 10), 0..4)));
+    following.script.0.lock().unwrap().nexts.clear();
+    following
+        .until("the load", |reader| reader.load().version() == at(1, 10).version)
+        .await;
+    assert_eq!(following.reader.load().counts().tenants, 4);
+    following.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_snapshot_the_floor_still_holds() {
+    let script = Script::default();
+    for _ in 0..1_000 {
+        script.next(Ok(Next::WentBack(at(1, 7).version)));
+    }
+    let following = start_again(script, Snapshot::empty(), at(1, 9));
+    following
+        .until("the refusal", |reader| reader.status().refused.is_some())
+        .await;
+    assert!(!following.reader.load().is_loaded());
+    following.script.0.lock().unwrap().nexts.clear();
+    following.script.next(Ok(Next::Reload));
+    following.script.load(Ok(snapshot(at(2, 1), 0..4)));
+    following
+        .until("the adoption", |reader| {
+            reader.load().version() == at(2, 1).version
         })
         .await;
     following.stop().await;

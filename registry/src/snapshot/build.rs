@@ -8,20 +8,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use contract::LinkKind;
 
 use super::hash::hash;
-use super::image::{
-    BYTE_ORDER, CHECKED_FROM, EXTRA, FORMAT, HEADER, HOST, ImageError, LINK, MAGIC, NO_CELL, SECTIONS, SLOT,
-    Small, TENANT,
-};
+use super::image::{Base, Cut, ImageError, NO_CELL, SLOT, Section, Sections, Small};
 use super::packed::{self, Form, LinkKey};
 use crate::key::Key;
 use crate::model::{Cell, Link, LinkState, Phase, Placement, Record, Revocation, Tenant, TenantState};
 use crate::version::Position;
 use rows::{Extra, HostRow, LinkRow, Span, TenantRow};
-use slots::{Slots, slots_for, write_slots};
+use slots::{Slots, slots_of};
 
 /// Collects records; [`Builder::finish`] lays them out. Needs about twice the image's size while it works.
 #[derive(Default)]
 pub struct Builder {
+    cut: Cut,
     arena: Vec<u8>,
     tenants: Vec<TenantRow>,
     extras: BTreeMap<u32, Extra>,
@@ -39,6 +37,15 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Shards as small as a test wants them.
+    #[cfg(test)]
+    pub(crate) fn in_shards(rows: u8, arena: u8) -> Self {
+        Self {
+            cut: Cut { rows, arena },
+            ..Self::default()
+        }
+    }
+
     /// Adds one record; a later one of the same key replaces it.
     pub fn put(&mut self, record: Record) -> Result<(), ImageError> {
         match record {
@@ -174,7 +181,7 @@ impl Builder {
             let rehash = |row: &LinkRow| link_hash(arena, sources, row);
             self.link_slots = Slots::with_entries(self.links.iter().map(rehash), self.links.len() * 2);
         }
-        let id = append(&mut self.arena, key.packed())?;
+        let id = append(&mut self.arena, self.cut, key.packed())?;
         let number = next_number(self.links.len())?;
         self.link_slots.insert(key_hash, number);
         self.links.push(LinkRow {
@@ -204,7 +211,7 @@ impl Builder {
             let rehash = |row: &HostRow| hash(bytes_at(arena, row.name));
             self.host_slots = Slots::with_entries(self.hosts.iter().map(rehash), self.hosts.len() * 2);
         }
-        let name = append(&mut self.arena, host.as_bytes())?;
+        let name = append(&mut self.arena, self.cut, host.as_bytes())?;
         let number = next_number(self.hosts.len())?;
         self.host_slots.insert(key_hash, number);
         self.hosts.push(HostRow { name, tenant });
@@ -227,7 +234,7 @@ impl Builder {
             let rehash = |row: &TenantRow| hash(bytes_at(arena, row.id));
             self.tenant_slots = Slots::with_entries(self.tenants.iter().map(rehash), self.tenants.len() * 2);
         }
-        let id = append(&mut self.arena, id.as_bytes())?;
+        let id = append(&mut self.arena, self.cut, id.as_bytes())?;
         let number = next_number(self.tenants.len())?;
         self.tenant_slots.insert(key_hash, number);
         let row = TenantRow {
@@ -284,70 +291,25 @@ impl Builder {
             self.hosts.len() as u64,
         ];
         self.small.cells = std::mem::take(&mut self.cells).into_values().collect();
-        let small = serde_json::to_vec(&self.small).map_err(|_| ImageError::TooLarge)?;
-
-        let lengths = [
-            self.tenants.len() * TENANT,
-            self.extras.len() * EXTRA,
-            self.links.len() * LINK,
-            self.hosts.len() * HOST,
-            slots_for(self.tenants.len()) * SLOT,
-            slots_for(self.links.len()) * SLOT,
-            slots_for(self.hosts.len()) * SLOT,
-            self.arena.len(),
-            small.len(),
-        ];
-        let total = HEADER + lengths.iter().sum::<usize>();
-        let mut image = Vec::with_capacity(total);
-        image.extend(MAGIC);
-        image.extend(BYTE_ORDER.to_le_bytes());
-        image.extend(FORMAT.to_le_bytes());
-        image.extend([0; 8]);
-        image.extend(position.version.epoch.to_le_bytes());
-        image.extend(position.version.number.to_le_bytes());
-        image.extend(position.lineage.to_le_bytes());
-        let mut offset = HEADER;
-        debug_assert_eq!(lengths.len(), SECTIONS);
-        for length in lengths {
-            image.extend((offset as u64).to_le_bytes());
-            image.extend((length as u64).to_le_bytes());
-            offset += length;
-        }
-        for row in &self.tenants {
-            image.extend(row.encode());
-        }
-        for (tenant, extra) in &self.extras {
-            image.extend(extra.encode(*tenant));
-        }
-        for row in &self.links {
-            image.extend(row.encode());
-        }
-        for row in &self.hosts {
-            image.extend(row.encode());
-        }
         let (arena, sources) = (&self.arena, &self.small.sources);
-        write_slots(
-            &mut image,
-            self.tenants.len(),
-            self.tenants.iter().map(|row| hash(bytes_at(arena, row.id))),
-        );
-        write_slots(
-            &mut image,
-            self.links.len(),
-            self.links.iter().map(|row| link_hash(arena, sources, row)),
-        );
-        write_slots(
-            &mut image,
-            self.hosts.len(),
-            self.hosts.iter().map(|row| hash(bytes_at(arena, row.name))),
-        );
-        image.extend_from_slice(&self.arena);
-        image.extend_from_slice(&small);
-        let checksum = hash(image.get(CHECKED_FROM..).unwrap_or_default());
-        if let Some(place) = image.get_mut(CHECKED_FROM - 8..CHECKED_FROM) {
-            place.copy_from_slice(&checksum.to_le_bytes());
-        }
-        super::Snapshot::from_image(image.into_boxed_slice())
+        let slots = |hashes: &mut dyn ExactSizeIterator<Item = u64>| {
+            Section::cut(&slots_of(hashes), SLOT << self.cut.rows)
+        };
+        let sections = Sections {
+            tenants: Section::of_rows(self.tenants.iter().map(TenantRow::encode), self.cut),
+            extras: Section::of_rows(
+                self.extras.iter().map(|(tenant, extra)| extra.encode(*tenant)),
+                self.cut,
+            ),
+            links: Section::of_rows(self.links.iter().map(LinkRow::encode), self.cut),
+            hosts: Section::of_rows(self.hosts.iter().map(HostRow::encode), self.cut),
+            tenant_slots: slots(&mut self.tenants.iter().map(|row| hash(bytes_at(arena, row.id)))),
+            link_slots: slots(&mut self.links.iter().map(|row| link_hash(arena, sources, row))),
+            host_slots: slots(&mut self.hosts.iter().map(|row| hash(bytes_at(arena, row.name)))),
+            arena: Section::cut(arena, 1 << self.cut.arena),
+        };
+        let base = Base::new(position, self.cut, sections, self.small);
+        Ok(super::Snapshot::over(base))
     }
 
     fn name_dangling(&mut self) {
@@ -415,7 +377,13 @@ fn link_hash(arena: &[u8], sources: &[(String, LinkKind)], row: &LinkRow) -> u64
     key.map_or(0, |key| hash(key.as_bytes()))
 }
 
-fn append(arena: &mut Vec<u8>, bytes: &[u8]) -> Result<Span, ImageError> {
+fn append(arena: &mut Vec<u8>, cut: Cut, bytes: &[u8]) -> Result<Span, ImageError> {
+    // Not across two shards: the few bytes before the next one stay empty.
+    let shard = 1usize << cut.arena;
+    let left = shard - arena.len() % shard;
+    if bytes.len() > left {
+        arena.resize(arena.len() + left, 0);
+    }
     let offset = u32::try_from(arena.len()).map_err(|_| ImageError::TooLarge)?;
     let length = u8::try_from(bytes.len()).map_err(|_| ImageError::TooLarge)?;
     arena.extend_from_slice(bytes);

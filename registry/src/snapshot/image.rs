@@ -1,16 +1,23 @@
-//! The base: one image in memory, laid out so that it can be written to disk and used again without parsing.
+//! The base: the bulk of a snapshot as bytes, laid out so that it can be written to disk and used again without parsing.
 //!
 //! ```text
-//! header   magic, byte order, format, checksum of all that follows, position, ranges of the sections
 //! tenants  16 bytes each: id, state, phase, cell, epoch, rate          extras  32 bytes, only tenants that need them
 //! links    12 bytes each: packed id, source, state, tenant             hosts   12 bytes each: name, tenant
 //! slots    one open-addressing table per kind, 5 bytes a slot: a tag of the hash, then the record's number + 1
 //! arena    the bytes that ids and names point into
-//! small    JSON: what there are few of (cells, sources, revocations, rows set aside); the only part that is parsed
+//! small    what there are few of (cells, sources, revocations, rows set aside); JSON on disk, the only part parsed
 //! ```
 //!
-//! All numbers are little endian. Every read is checked against its section, because an image may come from a disk:
+//! Each section is cut into shards, so that no allocation is large and many threads can read and check a file at once.
+//! No row and no name lies across two shards.
+//!
+//! All numbers are little endian. Every read is checked against its shard, because an image may come from a disk:
 //! a wrong offset gives "not there", never a wrong answer from another section and never a panic.
+
+#[cfg(feature = "disk")]
+mod check;
+#[cfg(feature = "disk")]
+mod file;
 
 use contract::LinkKind;
 use serde::{Deserialize, Serialize};
@@ -19,17 +26,15 @@ use super::hash::hash;
 use super::packed::{Form, LinkKey};
 use crate::key::Key;
 use crate::model::{Cell, LinkState, Phase, Revocation, TenantState};
-use crate::version::{Position, Version};
+use crate::version::Position;
 
-pub(super) const MAGIC: [u8; 8] = *b"ASREGSNP";
-/// Reads as another number on a machine of the other byte order.
-pub(super) const BYTE_ORDER: u32 = 0x0102_0304;
-pub(super) const FORMAT: u32 = 1;
-/// magic 8, byte order 4, format 4, checksum 8; the checksum covers everything after itself.
-pub(super) const CHECKED_FROM: usize = 24;
-pub(super) const SECTIONS: usize = 9;
-/// Then epoch 8, number 8, lineage 8, and 16 bytes (offset, length) a section.
-pub(super) const HEADER: usize = CHECKED_FROM + 24 + SECTIONS * 16;
+#[cfg(feature = "disk")]
+pub(crate) use file::ReadAt;
+#[cfg(feature = "disk")]
+pub use file::ReadError;
+
+/// Of the files; the image in memory has none.
+const FORMAT: u32 = 1;
 
 pub(super) const TENANT: usize = 16;
 pub(super) const EXTRA: usize = 32;
@@ -42,23 +47,44 @@ pub(super) const NO_CELL: u16 = u16::MAX;
 /// Why an image is refused. The older state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// Other bytes, or a file that was cut off.
-    #[error("it is no registry snapshot, or it was cut off")]
+    /// Other bytes.
+    #[error("it is no registry snapshot; delete it")]
     Malformed,
+    /// A file that was cut off.
+    #[error("it was cut off; delete it")]
+    Truncated,
     /// Written by a newer program.
-    #[error(
-        "its format {0} is newer than this program knows ({FORMAT}); upgrade the program or delete the file"
-    )]
+    #[error("its format {0} is newer than this program knows ({FORMAT}); upgrade the program or delete it")]
     FutureFormat(u32),
     /// Written on a machine of the other byte order.
-    #[error("it was written on a machine of the other byte order")]
+    #[error("it was written on a machine of the other byte order; delete it")]
     ForeignByteOrder,
     /// A bit flipped, or a write was lost.
-    #[error("its checksum is wrong; delete the file")]
+    #[error("its checksum is wrong; delete it, and look at the disk")]
     Corrupt,
+    /// Good checksums over numbers that point outside: no program of ours wrote it.
+    #[error("it points outside itself; delete it")]
+    OutOfBounds,
+    /// It says that it is of no version.
+    #[error("it is of no version; delete it")]
+    NoVersion,
     /// More than 4 GiB of names, or more than 65,534 cells or sources.
     #[error("the registry is too large for one snapshot")]
     TooLarge,
+}
+
+/// How sections are cut: rows a shard, and bytes a shard of the arena, both as powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) rows: u8,
+    pub(super) arena: u8,
+}
+
+impl Default for Cut {
+    /// Shards of 1 to 8 MiB: a million tenants in about thirty.
+    fn default() -> Self {
+        Self { rows: 18, arena: 22 }
+    }
 }
 
 /// What there are few of.
@@ -78,24 +104,77 @@ pub(super) struct Small {
     pub(super) counts: [u64; 4],
 }
 
-#[derive(Clone, Copy, Default)]
+/// Bytes in shards.
+#[derive(Debug, Default)]
 pub(super) struct Section {
-    offset: usize,
-    length: usize,
+    pub(super) shards: Box<[Box<[u8]>]>,
+    pub(super) length: usize,
 }
 
-/// A checked image.
+impl Section {
+    /// Cuts bytes into shards of this length; only the last is shorter.
+    pub(super) fn cut(bytes: &[u8], shard: usize) -> Self {
+        Self {
+            shards: bytes.chunks(shard.max(1)).map(Into::into).collect(),
+            length: bytes.len(),
+        }
+    }
+
+    /// Lays rows out, without a copy of the whole in between.
+    pub(super) fn of_rows<const N: usize>(rows: impl ExactSizeIterator<Item = [u8; N]>, cut: Cut) -> Self {
+        let per_shard = 1usize << cut.rows;
+        let (mut left, mut shards) = (rows.len(), Vec::new());
+        let length = left * N;
+        let mut rows = rows;
+        while left > 0 {
+            let count = left.min(per_shard);
+            let mut shard = Vec::with_capacity(count * N);
+            for row in rows.by_ref().take(count) {
+                shard.extend_from_slice(&row);
+            }
+            shards.push(shard.into_boxed_slice());
+            left -= count;
+        }
+        Self {
+            shards: shards.into_boxed_slice(),
+            length,
+        }
+    }
+}
+
+/// What an image is made of, in the order of the file.
+#[derive(Default)]
+pub(super) struct Sections {
+    pub(super) tenants: Section,
+    pub(super) extras: Section,
+    pub(super) links: Section,
+    pub(super) hosts: Section,
+    pub(super) tenant_slots: Section,
+    pub(super) link_slots: Section,
+    pub(super) host_slots: Section,
+    pub(super) arena: Section,
+}
+
+impl Sections {
+    fn list(&self) -> [&Section; 8] {
+        [
+            &self.tenants,
+            &self.extras,
+            &self.links,
+            &self.hosts,
+            &self.tenant_slots,
+            &self.link_slots,
+            &self.host_slots,
+            &self.arena,
+        ]
+    }
+}
+
+/// A usable image.
 pub(super) struct Base {
-    bytes: Box<[u8]>,
     pub(super) position: Position,
-    tenants: Section,
-    extras: Section,
-    links: Section,
-    hosts: Section,
-    tenant_slots: Section,
-    link_slots: Section,
-    host_slots: Section,
-    arena: Section,
+    cut: Cut,
+    sections: Sections,
     pub(super) small: Small,
 }
 
@@ -122,108 +201,44 @@ pub(super) struct BaseLink<'a> {
 impl Base {
     /// Nothing, of no version.
     pub(super) fn empty() -> Self {
-        let none = Section::default();
+        Self::new(
+            Position::default(),
+            Cut::default(),
+            Sections::default(),
+            Small::default(),
+        )
+    }
+
+    /// As the builder lays it out, or as it was read and checked.
+    pub(super) fn new(position: Position, cut: Cut, sections: Sections, small: Small) -> Self {
         Self {
-            bytes: Box::default(),
-            position: Position::default(),
-            tenants: none,
-            extras: none,
-            links: none,
-            hosts: none,
-            tenant_slots: none,
-            link_slots: none,
-            host_slots: none,
-            arena: none,
-            small: Small::default(),
-        }
-    }
-
-    /// Checks an image from its first byte to its last.
-    pub(super) fn open(bytes: Box<[u8]>) -> Result<Self, ImageError> {
-        let mut header = Cursor { bytes: &bytes, at: 0 };
-        if header.take::<8>()? != MAGIC {
-            return Err(ImageError::Malformed);
-        }
-        match u32::from_le_bytes(header.take()?) {
-            BYTE_ORDER => {}
-            order if order.swap_bytes() == BYTE_ORDER => return Err(ImageError::ForeignByteOrder),
-            _ => return Err(ImageError::Malformed),
-        }
-        match u32::from_le_bytes(header.take()?) {
-            FORMAT => {}
-            newer if newer > FORMAT => return Err(ImageError::FutureFormat(newer)),
-            _ => return Err(ImageError::Malformed),
-        }
-        let checksum = u64::from_le_bytes(header.take()?);
-        if hash(bytes.get(CHECKED_FROM..).unwrap_or_default()) != checksum {
-            return Err(ImageError::Corrupt);
-        }
-        let epoch = u64::from_le_bytes(header.take()?);
-        let number = u64::from_le_bytes(header.take()?);
-        let position = Position {
-            version: Version { epoch, number },
-            lineage: i64::from_le_bytes(header.take()?),
-        };
-        let mut sections = [Section::default(); SECTIONS];
-        for section in &mut sections {
-            let offset =
-                usize::try_from(u64::from_le_bytes(header.take()?)).map_err(|_| ImageError::Malformed)?;
-            let length =
-                usize::try_from(u64::from_le_bytes(header.take()?)).map_err(|_| ImageError::Malformed)?;
-            let end = offset.checked_add(length).ok_or(ImageError::Malformed)?;
-            bytes.get(offset..end).ok_or(ImageError::Malformed)?;
-            *section = Section { offset, length };
-        }
-        let [
-            tenants,
-            extras,
-            links,
-            hosts,
-            tenant_slots,
-            link_slots,
-            host_slots,
-            arena,
-            small,
-        ] = sections;
-        let small = bytes
-            .get(small.offset..small.offset + small.length)
-            .ok_or(ImageError::Malformed)?;
-        let small = serde_json::from_slice(small).map_err(|_| ImageError::Malformed)?;
-        Ok(Self {
-            bytes,
             position,
-            tenants,
-            extras,
-            links,
-            hosts,
-            tenant_slots,
-            link_slots,
-            host_slots,
-            arena,
+            cut,
+            sections,
             small,
-        })
+        }
     }
 
-    /// The image itself.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Bytes of all sections but the small one.
+    pub(super) fn size(&self) -> usize {
+        self.sections.list().iter().map(|section| section.length).sum()
     }
 
     pub(super) fn tenant_count(&self) -> u32 {
-        count(self.tenants, TENANT)
+        count(&self.sections.tenants, TENANT)
     }
 
     pub(super) fn link_count(&self) -> u32 {
-        count(self.links, LINK)
+        count(&self.sections.links, LINK)
     }
 
     pub(super) fn host_count(&self) -> u32 {
-        count(self.hosts, HOST)
+        count(&self.sections.hosts, HOST)
     }
 
     /// The tenant of this id.
     pub(super) fn find_tenant(&self, id: &str) -> Option<BaseTenant<'_>> {
-        let number = self.probe(self.tenant_slots, hash(id.as_bytes()), |number| {
+        let number = self.probe(&self.sections.tenant_slots, hash(id.as_bytes()), |number| {
             self.tenant_id_bytes(number) == Some(id.as_bytes())
         })?;
         self.tenant(number)
@@ -231,7 +246,7 @@ impl Base {
 
     /// The link of this key.
     pub(super) fn find_link(&self, key: &LinkKey, provider: &str, kind: LinkKind) -> Option<BaseLink<'_>> {
-        let number = self.probe(self.link_slots, hash(key.as_bytes()), |number| {
+        let number = self.probe(&self.sections.link_slots, hash(key.as_bytes()), |number| {
             self.link(number).is_some_and(|link| {
                 link.packed == key.packed()
                     && link.form as u8 == key.form()
@@ -244,7 +259,7 @@ impl Base {
 
     /// The number of the tenant that has this host.
     pub(super) fn find_host(&self, host: &str) -> Option<u32> {
-        let number = self.probe(self.host_slots, hash(host.as_bytes()), |number| {
+        let number = self.probe(&self.sections.host_slots, hash(host.as_bytes()), |number| {
             self.host(number).is_some_and(|(name, _)| name == host)
         })?;
         self.host(number).map(|(_, tenant)| tenant)
@@ -257,7 +272,7 @@ impl Base {
 
     /// Tenant `number`, counted from 0.
     pub(super) fn tenant(&self, number: u32) -> Option<BaseTenant<'_>> {
-        let row: &[u8; TENANT] = self.row(self.tenants, number)?;
+        let row: &[u8; TENANT] = self.row(&self.sections.tenants, number)?;
         let [
             o0,
             o1,
@@ -318,7 +333,7 @@ impl Base {
 
     /// Link `number`, counted from 0.
     pub(super) fn link(&self, number: u32) -> Option<BaseLink<'_>> {
-        let row: &[u8; LINK] = self.row(self.links, number)?;
+        let row: &[u8; LINK] = self.row(&self.sections.links, number)?;
         let [o0, o1, o2, o3, length, bits, s0, s1, t0, t1, t2, t3] = *row;
         let source = self
             .small
@@ -342,7 +357,7 @@ impl Base {
 
     /// Host `number`, counted from 0, and the number of its tenant.
     pub(super) fn host(&self, number: u32) -> Option<(&str, u32)> {
-        let row: &[u8; HOST] = self.row(self.hosts, number)?;
+        let row: &[u8; HOST] = self.row(&self.sections.hosts, number)?;
         let [o0, o1, o2, o3, length, _, _, _, t0, t1, t2, t3] = *row;
         Some((
             self.text(u32::from_le_bytes([o0, o1, o2, o3]), length)?,
@@ -352,10 +367,10 @@ impl Base {
 
     /// What only tenants that moved, or were flipped more than four billion times, have. Sorted by tenant.
     fn extend<'a>(&'a self, number: u32, view: &mut super::PlacementView<'a>) -> Option<()> {
-        let (mut low, mut high) = (0, count(self.extras, EXTRA));
+        let (mut low, mut high) = (0, count(&self.sections.extras, EXTRA));
         while low < high {
             let middle = low + (high - low) / 2;
-            let row: &[u8; EXTRA] = self.row(self.extras, middle)?;
+            let row: &[u8; EXTRA] = self.row(&self.sections.extras, middle)?;
             let (tenant, rest) = row.split_first_chunk()?;
             match u32::from_le_bytes(*tenant).cmp(&number) {
                 std::cmp::Ordering::Less => low = middle + 1,
@@ -389,7 +404,7 @@ impl Base {
     }
 
     fn tenant_id_bytes(&self, number: u32) -> Option<&[u8]> {
-        let row: &[u8; TENANT] = self.row(self.tenants, number)?;
+        let row: &[u8; TENANT] = self.row(&self.sections.tenants, number)?;
         let [o0, o1, o2, o3, length, ..] = *row;
         self.arena(u32::from_le_bytes([o0, o1, o2, o3]), length)
     }
@@ -399,24 +414,23 @@ impl Base {
     }
 
     fn arena(&self, offset: u32, length: u8) -> Option<&[u8]> {
-        let (offset, length) = (offset as usize, usize::from(length));
-        if offset + length > self.arena.length {
-            return None;
-        }
-        let start = self.arena.offset + offset;
-        self.bytes.get(start..start + length)
+        let shard = self
+            .sections
+            .arena
+            .shards
+            .get((offset >> self.cut.arena) as usize)?;
+        let start = (offset & ((1 << self.cut.arena) - 1)) as usize;
+        shard.get(start..start + usize::from(length))
     }
 
-    fn row<const N: usize>(&self, section: Section, number: u32) -> Option<&[u8; N]> {
-        let start = (number as usize).checked_mul(N)?;
-        if start + N > section.length {
-            return None;
-        }
-        self.bytes.get(section.offset + start..)?.first_chunk()
+    fn row<'a, const N: usize>(&self, section: &'a Section, number: u32) -> Option<&'a [u8; N]> {
+        let shard = section.shards.get((number >> self.cut.rows) as usize)?;
+        let start = (number & ((1 << self.cut.rows) - 1)) as usize * N;
+        shard.get(start..)?.first_chunk()
     }
 
     /// Linear probing from the hash's slot to the first empty one. Bounded by the table's size, whatever it holds.
-    fn probe(&self, slots: Section, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    fn probe(&self, slots: &Section, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let size = count(slots, SLOT);
         let mut slot = first_slot(hash, size);
         for _ in 0..size {
@@ -445,23 +459,6 @@ pub(super) const fn tag_of(hash: u64) -> u8 {
     hash.to_le_bytes()[0]
 }
 
-fn count(section: Section, row: usize) -> u32 {
+fn count(section: &Section, row: usize) -> u32 {
     u32::try_from(section.length / row).unwrap_or(u32::MAX)
-}
-
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], ImageError> {
-        let chunk = self
-            .bytes
-            .get(self.at..)
-            .and_then(<[u8]>::first_chunk)
-            .ok_or(ImageError::Malformed)?;
-        self.at += N;
-        Ok(*chunk)
-    }
 }

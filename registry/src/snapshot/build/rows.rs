@@ -1,6 +1,6 @@
 //! The rows of an image as they are collected, and as bytes.
 
-use super::super::image::{HOST, LINK, TENANT};
+use super::super::image::{EXTRA, HOST, LINK, TENANT};
 
 #[derive(Clone, Copy)]
 pub(super) struct TenantRow {
@@ -74,12 +74,17 @@ impl TenantRow {
 }
 
 impl Extra {
-    pub(super) fn encode(&self, tenant: u32) -> impl Iterator<Item = u8> {
+    pub(super) fn encode(&self, tenant: u32) -> [u8; EXTRA] {
         let numbers = tenant.to_le_bytes().into_iter().chain(self.target.to_le_bytes());
         let numbers = numbers
             .chain(self.previous.to_le_bytes())
-            .chain(self.flipped_at.to_le_bytes());
-        numbers.chain(self.epoch.to_le_bytes()).chain([0; 8])
+            .chain(self.flipped_at.to_le_bytes())
+            .chain(self.epoch.to_le_bytes());
+        let mut row = [0; EXTRA];
+        for (place, byte) in row.iter_mut().zip(numbers) {
+            *place = byte;
+        }
+        row
     }
 }
 

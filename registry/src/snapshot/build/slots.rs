@@ -3,7 +3,7 @@
 use super::super::image::{SLOT, first_slot, tag_of};
 
 /// Three quarters full: 1.8 probes on average for a key that is there, at 6.7 bytes an entry.
-pub(super) const fn slots_for(entries: usize) -> usize {
+const fn slots_for(entries: usize) -> usize {
     if entries == 0 {
         0
     } else {
@@ -11,13 +11,14 @@ pub(super) const fn slots_for(entries: usize) -> usize {
     }
 }
 
-pub(super) fn write_slots(image: &mut Vec<u8>, entries: usize, hashes: impl Iterator<Item = u64>) {
-    let size = slots_for(entries);
-    let start = image.len();
-    image.resize(start + size * SLOT, 0);
-    let table = image.get_mut(start..).unwrap_or_default();
-    let (table, _) = table.as_chunks_mut::<SLOT>();
-    let Ok(size) = u32::try_from(size) else { return };
+/// The table as it is laid out in an image.
+pub(super) fn slots_of(hashes: &mut dyn ExactSizeIterator<Item = u64>) -> Vec<u8> {
+    let size = slots_for(hashes.len());
+    let mut bytes = vec![0; size * SLOT];
+    let (table, _) = bytes.as_chunks_mut::<SLOT>();
+    let Ok(size) = u32::try_from(size) else {
+        return bytes;
+    };
     for (number, hash) in (1u32..).zip(hashes) {
         let [n0, n1, n2, n3] = number.to_le_bytes();
         let first = first_slot(hash, size) as usize;
@@ -26,6 +27,7 @@ pub(super) fn write_slots(image: &mut Vec<u8>, entries: usize, hashes: impl Iter
             *free = [tag_of(hash), n0, n1, n2, n3];
         }
     }
+    bytes
 }
 
 fn is_free(slot: [u8; SLOT]) -> bool {
