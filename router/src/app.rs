@@ -12,7 +12,7 @@ use decision::Policy;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
 use registry::feed::FollowOptions;
-use registry::{Open, SqliteStore, Store as _};
+use registry::{AnyStore, Open, Store as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -100,7 +100,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 
     // Before anything of ours is written.
     let store = Arc::new(
-        SqliteStore::open(&config.registry_url, Open::Read)
+        AnyStore::open(&config.registry_url, Open::Read)
             .await
             .context("REGISTRY_URL")?,
     );

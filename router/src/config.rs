@@ -39,7 +39,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REGISTRY_URL",
         "",
-        "where the cells registry is: sqlite:/path/to/registry.db",
+        "where the cells registry is: sqlite:/path/to/registry.db or postgres://user@host/database (password in PGPASSWORD or PGPASSFILE)",
     ),
     variable(
         "IDENTITY_CONFIG",
@@ -254,14 +254,27 @@ pub fn print(env: &impl Lookup) -> String {
         .collect()
 }
 
-/// `scheme://user:password@host` without what stands before the `@`.
+/// `scheme://user:password@host` without what stands before the `@`, and without the values of parameters that may be
+/// secrets: whatever is printed here was not yet checked.
 fn without_user(value: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = value.split_once("://") else {
         return Cow::Borrowed(value);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rfind('@').and_then(|at| rest.get(at + 1..)) {
-        Some(rest) => Cow::Owned(format!("{scheme}://…@{rest}")),
-        None => Cow::Borrowed(value),
+    let shown = authority.rfind('@').and_then(|at| rest.get(at + 1..));
+    let secret = |name: &str| name.to_ascii_lowercase().contains("pass");
+    let parameters = rest.split_once('?').map_or("", |(_, query)| query);
+    let has_secret = parameters
+        .split('&')
+        .any(|part| secret(part.split('=').next().unwrap_or_default()));
+    if shown.is_none() && !has_secret {
+        return Cow::Borrowed(value);
     }
+    let user = if shown.is_some() { "…@" } else { "" };
+    let place = shown.unwrap_or(rest);
+    let place = match place.split_once('?') {
+        Some((place, _)) if has_secret => Cow::Owned(format!("{place}?…")),
+        _ => Cow::Borrowed(place),
+    };
+    Cow::Owned(format!("{scheme}://{user}{place}"))
 }

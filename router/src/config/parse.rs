@@ -288,12 +288,8 @@ impl<L: Lookup> Parser<'_, L> {
                 .push("REGISTRY_URL: missing; for example sqlite:/var/lib/alphaswarm/registry.db".to_owned());
             return None;
         };
-        if url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            // A URL may hold a password, so only its scheme is shown.
-            let scheme = url.split(':').next().unwrap_or_default();
-            self.errors.push(format!(
-                "REGISTRY_URL: {scheme:?} is no registry this build reads; use sqlite:/path"
-            ));
+        if let Err(error) = registry::AnyStore::check(&url) {
+            self.errors.push(format!("REGISTRY_URL: {error}"));
             return None;
         }
         Some(url)
