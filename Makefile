@@ -27,7 +27,7 @@ lint: ## formatting and clippy, warnings are errors
 
 # `--workspace` stands in every recipe, also where one crate would do: cargo unifies features over what is selected, and
 # another selection would build half of the dependencies a second time.
-unit: ## unit and property tests only
+unit: tools ## unit and property tests only
 	$(CARGO) test $(PROFILE) --workspace --lib
 
 e2e: tools build ## end-to-end tests only: real Envoy, nginx, our programs

@@ -3,20 +3,44 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Installs Debian packages as root, without starting their services: the tests run their own on loopback.
+install_packages() {
+    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d.alphaswarm
+    export DEBIAN_FRONTEND=noninteractive
+    local had_policy=0 installed=0
+    [ -e /usr/sbin/policy-rc.d ] && had_policy=1
+    [ $had_policy = 1 ] || { mv /usr/sbin/policy-rc.d.alphaswarm /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null || installed=$?
+    [ $had_policy = 1 ] || rm -f /usr/sbin/policy-rc.d
+    rm -f /usr/sbin/policy-rc.d.alphaswarm
+    return $installed
+}
+can_install() { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; }
+
 if ! command -v nginx >/dev/null; then
-    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    if can_install; then
         echo "installing nginx (for the auth_request tests)"
-        # Its service must not start: the tests run their own on loopback.
-        printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d.alphaswarm
-        export DEBIAN_FRONTEND=noninteractive
-        had_policy=0; [ -e /usr/sbin/policy-rc.d ] && had_policy=1
-        [ $had_policy = 1 ] || { mv /usr/sbin/policy-rc.d.alphaswarm /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; }
-        apt-get update -qq
-        apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
-        [ $had_policy = 1 ] || rm -f /usr/sbin/policy-rc.d
-        rm -f /usr/sbin/policy-rc.d.alphaswarm
+        install_packages nginx-light
     else
         echo "nginx is missing: install it (Debian: nginx-light), the auth_request tests need it" >&2
+        exit 1
+    fi
+fi
+
+# PostgreSQL's server programs: on PATH, or where Debian puts them. Where there are none, the tests of the registry on
+# PostgreSQL are skipped by name.
+has_postgres() {
+    local folder
+    for folder in ${PATH//:/ } /usr/lib/postgresql/*/bin; do
+        [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && return 0
+    done
+    return 1
+}
+if ! has_postgres; then
+    if can_install && echo "installing postgresql (for the registry's tests on it)" && install_packages postgresql; then
+        :
+    elif [ "${CI:-}" = true ]; then
+        echo "PostgreSQL is missing: install it (Debian: postgresql), the registry's tests need it" >&2
         exit 1
     fi
 fi

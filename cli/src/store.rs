@@ -8,8 +8,8 @@ use contract::{CellId, TenantId};
 use registry::key::Kind;
 use registry::store::Page;
 use registry::{
-    Actor, Applied, Cell, Command, Host, IfVersion, Link, Open, Placement, Record, Refused, Revocation,
-    SetAside, SqliteStore, Store as _, StoreError, Tenant, Versioned,
+    Actor, AnyStore, Applied, Cell, Command, Host, IfVersion, Link, Open, Placement, Record, Refused,
+    Revocation, SetAside, Store as _, StoreError, Tenant, Versioned,
 };
 use serde_json::json;
 
@@ -28,7 +28,7 @@ const PAGE: u32 = 10_000;
 /// An open registry and who writes to it.
 pub struct Registry {
     /// The store.
-    pub store: SqliteStore,
+    pub store: AnyStore,
     user: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl Registry {
     pub async fn open(args: &RegistryArgs, environment: &Environment, open: Open) -> Result<Self, Failure> {
         let named = args.registry.as_ref().or(environment.registry_url.as_ref());
         let url = named.map_or(DEV_REGISTRY, String::as_str);
-        match SqliteStore::open(url, open).await {
+        match AnyStore::open(url, open).await {
             Ok(store) => Ok(Self {
                 store,
                 user: environment.user.clone(),
@@ -297,6 +297,8 @@ fn not_opened(error: &StoreError, named: bool) -> Failure {
     use StoreError as E;
     let failure = match error {
         E::BadUrl(_)
+        | E::BadParameter { .. }
+        | E::NoDatabase { .. }
         | E::NoDirectory { .. }
         | E::Missing { .. }
         | E::NotADatabase { .. }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use identity::{CacheOptions, Identity};
 use registry::feed::FollowOptions;
-use registry::{Open, Reader, SqliteStore, Store as _};
+use registry::{AnyStore, Open, Reader, Store as _};
 use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub struct ControlPlane {
     /// The registry.
-    pub store: SqliteStore,
+    pub store: AnyStore,
     /// The registry's newest snapshot, for what must be quick.
     pub registry: Reader,
     /// Who may call.
@@ -73,7 +73,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         tls: tls.clone(),
         ..listener
     };
-    let store = SqliteStore::open(&config.registry_url, Open::Create)
+    let store = AnyStore::open(&config.registry_url, Open::Create)
         .await
         .context("REGISTRY_URL")?;
     if let Some(dir) = &config.state_dir {

@@ -20,6 +20,8 @@ pub struct Request {
     /// The caller's own `x-request-id`, else one of ours.
     pub id: String,
     condition: Result<IfVersion, String>,
+    /// As it came; the store says what a key is.
+    idempotency_key: Option<String>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Request {
@@ -31,6 +33,10 @@ impl<S: Sync> FromRequestParts<S> for Request {
             caller: caller.ok_or_else(|| Problem::of(contract::Code::Forbidden))?,
             id: request_id(&parts.headers),
             condition: condition(&parts.headers),
+            idempotency_key: parts
+                .headers
+                .get("idempotency-key")
+                .map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned()),
         })
     }
 }
@@ -102,6 +108,7 @@ impl ControlPlane {
             // Every endpoint that writes needs a token, so there is one.
             name: principal.map_or_else(|| "unknown".to_owned(), ToString::to_string),
             request_id: request.id.clone(),
+            idempotency_key: request.idempotency_key.clone(),
         };
         let applied = self
             .store

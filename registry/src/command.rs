@@ -230,6 +230,9 @@ pub struct Actor {
     pub name: String,
     /// The request it came with; empty when none did.
     pub request_id: String,
+    /// Names one wish of this actor, however often it is sent: for a day, the same command with the same key gets the
+    /// first answer, and another command is refused. 1 to 255 visible ASCII characters.
+    pub idempotency_key: Option<String>,
 }
 
 impl Actor {
@@ -239,7 +242,15 @@ impl Actor {
         Self {
             name: name.into(),
             request_id: String::new(),
+            idempotency_key: None,
         }
+    }
+
+    /// The same actor, with the key of one wish.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
     }
 }
 

@@ -82,6 +82,27 @@ impl Key {
         }
     }
 
+    /// The key in a row whose columns, as text, `column` tells by name.
+    #[cfg(feature = "store")]
+    pub(crate) fn of(kind: Kind, column: impl Fn(&str) -> String) -> Self {
+        match kind {
+            Kind::Cell => Self::Cell(column("id")),
+            Kind::Tenant => Self::Tenant(column("id")),
+            Kind::Link => Self::Link {
+                provider: column("provider"),
+                kind: column("kind"),
+                external_id: column("external_id"),
+            },
+            Kind::Placement => Self::Placement(column("tenant")),
+            Kind::Host => Self::Host(column("host")),
+            Kind::Revocation => Self::Revocation {
+                provider: column("provider"),
+                subject: column("subject"),
+                token_id: column("token_id"),
+            },
+        }
+    }
+
     /// The key of a link.
     #[must_use]
     pub fn link(provider: &ProviderId, kind: LinkKind, external_id: &str) -> Self {

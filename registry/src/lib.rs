@@ -54,5 +54,5 @@ pub use model::{
 };
 pub use snapshot::{Counts, LinkView, PlacementView, RecordChange, Snapshot, TenantView};
 #[cfg(feature = "store")]
-pub use store::{Open, SqliteStore, Store, StoreError};
+pub use store::{AnyStore, Open, PostgresStore, SqliteStore, Store, StoreError};
 pub use version::{Position, Version};

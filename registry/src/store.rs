@@ -1,7 +1,12 @@
 //! Where the registry is durable. Every store carries out the same commands by the same rules, in one transaction
 //! with the change-log row, and can be followed.
 
+mod any;
 mod decode;
+mod delta;
+mod idempotency;
+mod postgres;
+mod schema;
 mod sqlite;
 
 use std::future::Future;
@@ -13,7 +18,14 @@ use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
 use crate::version::{Position, Version};
 
+pub use any::{AnySource, AnyStore};
+pub use idempotency::KEEPS_MS as IDEMPOTENCY_KEEPS_MS;
+pub use postgres::{PostgresSource, PostgresStore};
 pub use sqlite::{SqliteSource, SqliteStore};
+
+/// Heartbeats of routers that were not heard for this long are forgotten: 24 h, the longest that a router may serve
+/// from what it knows.
+const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What every store can do. Each call has a deadline of its own, of seconds; a full load's is a minute.
 pub trait Store: Send + Sync {
@@ -115,89 +127,138 @@ pub struct Listing {
     pub next: Option<i64>,
 }
 
-/// The store cannot be used, or not now. Each text is one line and says what to do.
+/// The store cannot be used, or not now. Each text is one line and says what to do. `registry` says which: a file's
+/// path, or a server's URL without user and password.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The URL is none of ours.
+    /// The URL is none of ours. Holds what may be shown of it.
     #[error(
-        "{0:?} is no registry URL: use sqlite:<path>, for example sqlite:/var/lib/alphaswarm/registry.db"
+        "{0:?} is no registry URL: use sqlite:<path>, for example sqlite:/var/lib/alphaswarm/registry.db, \
+         or postgres://<user>@<host>/<database>"
     )]
     BadUrl(String),
+    /// The URL is nearly one of ours.
+    #[error("registry {registry}: {reason}")]
+    BadParameter {
+        /// Which.
+        registry: String,
+        /// What is wrong with which parameter.
+        reason: String,
+    },
     /// The directory is missing.
-    #[error("registry {}: directory {} does not exist; create it, or correct the path", .path.display(), .directory.display())]
+    #[error("registry {registry}: directory {} does not exist; create it, or correct the path", .directory.display())]
     NoDirectory {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
         /// Its directory.
         directory: PathBuf,
     },
-    /// No file there.
-    #[error("registry {} does not exist; correct the path, or create a registry by adding its first cell", .path.display())]
+    /// The server has no such database.
+    #[error(
+        "registry {registry}: the server has no such database; create it with createdb, or correct the URL"
+    )]
+    NoDatabase {
+        /// Which.
+        registry: String,
+    },
+    /// No file there, or an empty database.
+    #[error(
+        "registry {registry} does not exist; correct the path, or create a registry by adding its first cell"
+    )]
     Missing {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
     },
     /// Some other file.
-    #[error("registry {} is no SQLite database; correct the path, or restore the file from a backup", .path.display())]
+    #[error("registry {registry} is no SQLite database; correct the path, or restore the file from a backup")]
     NotADatabase {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
     },
     /// Another program's database.
-    #[error("registry {} is a SQLite database, but not a registry; correct the path", .path.display())]
+    #[error("registry {registry} is a {database} database, but not a registry; correct the path")]
     NotARegistry {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
+        /// What it is: `SQLite`, `PostgreSQL`.
+        database: &'static str,
     },
     /// Written by a newer program.
-    #[error("registry {} has schema {found}, this program knows up to {known}; upgrade this program", .path.display())]
+    #[error("registry {registry} has schema {found}, this program knows up to {known}; upgrade this program")]
     NewerSchema {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
         /// Its schema.
         found: i64,
         /// Ours.
         known: i64,
     },
     /// Not yet migrated.
-    #[error("registry {} has schema {found}, this program needs {known}; open it once with a program that writes", .path.display())]
+    #[error(
+        "registry {registry} has schema {found}, this program needs {known}; open it once with a program that writes"
+    )]
     OlderSchema {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
         /// Its schema.
         found: i64,
         /// Ours.
         known: i64,
     },
     /// The file, its directory or the disk cannot be written.
-    #[error("registry {} is read-only; make the file and its directory writable for this user", .path.display())]
+    #[error("registry {registry} is read-only; make the file and its directory writable for this user")]
     ReadOnly {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
+    },
+    /// A server that copies another one.
+    #[error("registry {registry} is a read-only standby; nothing was written; name the primary in the URL")]
+    Standby {
+        /// Which.
+        registry: String,
     },
     /// Opened with [`Open::Read`].
-    #[error("registry {} was opened for reading; open it for writing", .path.display())]
+    #[error("registry {registry} was opened for reading; open it for writing")]
     OpenedForReading {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
     },
     /// Unfinished writes that only a writer can finish.
-    #[error("registry {} has unfinished writes in its -wal file and the disk is read-only; open it once writable", .path.display())]
+    #[error(
+        "registry {registry} has unfinished writes in its -wal file and the disk is read-only; open it once writable"
+    )]
     UnfinishedWrites {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
     },
     /// The disk is full.
-    #[error("registry {}: the disk is full; nothing was written; free some space and try again", .path.display())]
+    #[error("registry {registry}: the disk is full; nothing was written; free some space and try again")]
     DiskFull {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
     },
     /// Others write for too long.
-    #[error("registry {} is locked by another writer; nothing was written; try again", .path.display())]
+    #[error("registry {registry} is locked by another writer; nothing was written; try again")]
     Busy {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
+    },
+    /// The server cannot be reached, or lets nobody in.
+    #[error("registry {registry} cannot be reached: {reason}; check the URL, and that the server runs")]
+    Unreachable {
+        /// Which.
+        registry: String,
+        /// The network's or the server's words.
+        reason: String,
+    },
+    /// The connection ended before the server said whether a write is done.
+    #[error(
+        "registry {registry}: the connection was lost before the write was confirmed, so it is done or not; \
+         repeat the command, which changes nothing twice"
+    )]
+    Unconfirmed {
+        /// Which.
+        registry: String,
     },
     /// A row that the command needs cannot be read.
     #[error("{key} cannot be read: {reason}; repair its row in the database")]
@@ -208,27 +269,30 @@ pub enum StoreError {
         reason: String,
     },
     /// It did not answer in time.
-    #[error("registry {} did not answer within {seconds} s; nothing is known to be lost; try again", .path.display())]
+    #[error("registry {registry} did not answer within {seconds} s; nothing is known to be lost; try again")]
     Deadline {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
         /// The deadline.
         seconds: u64,
     },
     /// More than a snapshot holds.
-    #[error("registry {}: {reason}", .path.display())]
+    #[error("registry {registry}: {reason}")]
     Snapshot {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
         /// Why.
         reason: crate::snapshot::ImageError,
     },
     /// Anything else that the database says.
-    #[error("registry {}: {reason}", .path.display())]
+    #[error("registry {registry}: {reason}")]
     Database {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        registry: String,
         /// The database's words.
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

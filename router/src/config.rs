@@ -21,7 +21,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REGISTRY_URL",
         "",
-        "where the cells registry is: sqlite:/path/to/registry.db",
+        "where the cells registry is: sqlite:/path/to/registry.db or postgres://user@host/database (password in PGPASSWORD or PGPASSFILE)",
     ),
     providers::IDENTITY_CONFIG,
     variable(

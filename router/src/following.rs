@@ -5,26 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry::feed::{self, FollowOptions};
-use registry::{Open, SqliteStore, Store as _, StoreError, Writer};
+use registry::{AnyStore, Open, Store as _, StoreError, Writer};
 use tokio::sync::watch;
 
-use crate::drain::Shutdown;
+use service::drain::Shutdown;
 
 /// Between two attempts to open a registry.
 const REOPEN: Duration = Duration::from_secs(1);
 
 /// The store, once it could be opened.
-pub type Opened = watch::Receiver<Option<Arc<SqliteStore>>>;
+pub type Opened = watch::Receiver<Option<Arc<AnyStore>>>;
 
 /// Opens a registry to follow it.
-pub async fn open(url: &str) -> Result<Arc<SqliteStore>, StoreError> {
-    Ok(Arc::new(SqliteStore::open(url, Open::Read).await?))
+pub async fn open(url: &str) -> Result<Arc<AnyStore>, StoreError> {
+    Ok(Arc::new(AnyStore::open(url, Open::Read).await?))
 }
 
 /// Follows until `stopped`; opens the store first if `store` has none, and puts it there.
 pub async fn follow(
     url: String,
-    store: watch::Sender<Option<Arc<SqliteStore>>>,
+    store: watch::Sender<Option<Arc<AnyStore>>>,
     mut writer: Writer,
     stopped: Shutdown,
 ) {
@@ -44,7 +44,7 @@ pub async fn follow(
     drop(feed::follow(source, writer, FollowOptions::default(), stopped.fired()).await);
 }
 
-async fn until_opened(url: &str, writer: &mut Writer) -> Arc<SqliteStore> {
+async fn until_opened(url: &str, writer: &mut Writer) -> Arc<AnyStore> {
     let mut complained = None;
     loop {
         match open(url).await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use identity::{Minter, Secret};
-use registry::{Heartbeat, Reader, SqliteStore, Store as _};
+use registry::{AnyStore, Heartbeat, Reader, Store as _};
 use serde_json::Value;
 
 use crate::following::Opened;
@@ -179,12 +179,7 @@ pub async fn beat(
 }
 
 /// Learns the others' keys, which must work even where our own beat cannot be written, then beats.
-async fn exchange(
-    store: &SqliteStore,
-    fleet: &Fleet,
-    heartbeat: Heartbeat,
-    beaten: bool,
-) -> Result<(), String> {
+async fn exchange(store: &AnyStore, fleet: &Fleet, heartbeat: Heartbeat, beaten: bool) -> Result<(), String> {
     let known = store.heartbeats().await.map_err(|error| error.to_string())?;
     fleet.learn(&known, store.now_ms());
     store.beat(&heartbeat).await.map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use registry::journal::Journal;
 use registry::{Reader, Snapshot, Writer};
 use tokio::sync::oneshot;
 
-use crate::drain::Shutdown;
+use service::drain::Shutdown;
 
 /// How long the last writing may take after the router has stopped serving.
 const LAST_WRITE: Duration = Duration::from_millis(900);

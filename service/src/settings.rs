@@ -115,16 +115,29 @@ pub fn print(documented: &[Variable], env: &impl Lookup) -> String {
         .collect()
 }
 
-/// `scheme://user:password@host` without what stands before the `@`.
+/// `scheme://user:password@host` without what stands before the `@`, and without the values of parameters that may be
+/// secrets: whatever is printed here was not yet checked.
 fn without_user(value: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = value.split_once("://") else {
         return Cow::Borrowed(value);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rfind('@').and_then(|at| rest.get(at + 1..)) {
-        Some(rest) => Cow::Owned(format!("{scheme}://…@{rest}")),
-        None => Cow::Borrowed(value),
+    let shown = authority.rfind('@').and_then(|at| rest.get(at + 1..));
+    let secret = |name: &str| name.to_ascii_lowercase().contains("pass");
+    let parameters = rest.split_once('?').map_or("", |(_, query)| query);
+    let has_secret = parameters
+        .split('&')
+        .any(|part| secret(part.split('=').next().unwrap_or_default()));
+    if shown.is_none() && !has_secret {
+        return Cow::Borrowed(value);
     }
+    let user = if shown.is_some() { "…@" } else { "" };
+    let place = shown.unwrap_or(rest);
+    let place = match place.split_once('?') {
+        Some((place, _)) if has_secret => Cow::Owned(format!("{place}?…")),
+        _ => Cow::Borrowed(place),
+    };
+    Cow::Owned(format!("{scheme}://{user}{place}"))
 }
 
 /// Reads variables. Each reading notes its error and goes on with something harmless, so that all errors are found.
@@ -264,12 +277,8 @@ impl<'e, L: Lookup> Settings<'e, L> {
                 .push("REGISTRY_URL: missing; for example sqlite:/var/lib/alphaswarm/registry.db".to_owned());
             return None;
         };
-        if url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            // A URL may hold a password, so only its scheme is shown.
-            let scheme = url.split(':').next().unwrap_or_default();
-            self.errors.push(format!(
-                "REGISTRY_URL: {scheme:?} is no registry this build reads; use sqlite:/path"
-            ));
+        if let Err(error) = registry::AnyStore::check(&url) {
+            self.errors.push(format!("REGISTRY_URL: {error}"));
             return None;
         }
         Some(url)

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use contract::{CellId, ProviderId, TenantId, port};
 use registry::command::{CellSettings, LinkId, TenantSettings};
 use registry::{
-    Actor, CellState, Command, IfVersion, Key, LinkState, Open, Record, SqliteStore, Store as _, TenantState,
+    Actor, AnyStore, CellState, Command, IfVersion, Key, LinkState, Open, Record, Store as _, TenantState,
 };
 
 use crate::dev::{self, DevTenant};
@@ -18,7 +18,7 @@ const ACTOR: &str = "up";
 
 /// Makes the registry if it is not there and seeds it for a stack on `ports`; without ports it stays as it is.
 pub async fn seed(registry_url: &str, ports: Option<Ports>) -> anyhow::Result<()> {
-    let store = SqliteStore::open(registry_url, Open::Create).await?;
+    let store = AnyStore::open(registry_url, Open::Create).await?;
     let Some(ports) = ports else { return Ok(()) };
     for n in 0..dev::CELLS.len() {
         seed_cell(&store, cell(n, ports)?).await?;
@@ -50,7 +50,7 @@ pub fn cell(n: usize, ports: Ports) -> anyhow::Result<CellSettings> {
     })
 }
 
-async fn seed_cell(store: &SqliteStore, wanted: CellSettings) -> anyhow::Result<()> {
+async fn seed_cell(store: &AnyStore, wanted: CellSettings) -> anyhow::Result<()> {
     let known = store.find(&Key::Cell(wanted.id.to_string())).await?;
     match known.map(|known| known.record) {
         Some(Record::Cell(known)) if known.state == CellState::Retired => return Ok(()),
@@ -84,7 +84,7 @@ async fn seed_cell(store: &SqliteStore, wanted: CellSettings) -> anyhow::Result<
     .await
 }
 
-async fn seed_tenant(store: &SqliteStore, dev: &DevTenant) -> anyhow::Result<()> {
+async fn seed_tenant(store: &AnyStore, dev: &DevTenant) -> anyhow::Result<()> {
     let tenant = TenantId::parse(dev.id)?;
     let link = LinkId {
         provider: ProviderId::parse(dev::provider_name(dev.provider))?,
@@ -127,7 +127,7 @@ async fn seed_tenant(store: &SqliteStore, dev: &DevTenant) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn apply(store: &SqliteStore, command: Command) -> anyhow::Result<()> {
+async fn apply(store: &AnyStore, command: Command) -> anyhow::Result<()> {
     let name = command.name();
     store
         .apply(&command, &Actor::new(ACTOR), IfVersion::Any)
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    async fn cells(store: &SqliteStore) -> Vec<registry::Cell> {
+    async fn cells(store: &AnyStore) -> Vec<registry::Cell> {
         let records = store.list_all(Kind::Cell).await.unwrap();
         records
             .into_iter()
@@ -161,7 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("registry.db").display());
         seed(&url, Some(Ports::default())).await.unwrap();
-        let store = SqliteStore::open(&url, Open::Write).await.unwrap();
+        let store = AnyStore::open(&url, Open::Write).await.unwrap();
         for (n, cell) in cells(&store).await.iter().enumerate() {
             assert_eq!((cell.id.as_str(), cell.state), (dev::CELLS[n], CellState::Active));
             assert_eq!(cell.endpoints, [format!("127.0.0.1:{}", port::DEMO_CELLS[n])]);

@@ -87,7 +87,7 @@ async fn operators_only_and_what_each_may() {
                 continue;
             }
             asked += 1;
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             let method = method.to_uppercase();
             let none = control.ask(&method, &path, &[], None).await;
             assert_eq!(
@@ -272,6 +272,31 @@ async fn conditions_pages_bad_input_and_the_log() {
         .ask("PUT", "/manage/tenants/t-1", &nonsense, Some(set("Three")))
         .await;
     assert_eq!((refused.status, refused.code().as_str()), (400, "bad_request"));
+
+    // A lost answer: the same key gets it again, and nothing else.
+    let lines = [control.admin.as_str(), "idempotency-key: wish-1"];
+    let wish = json!({"id": "t-8", "name": "T"});
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let reply = control
+            .ask("POST", "/manage/tenants", &lines, Some(wish.clone()))
+            .await;
+        answers.push((reply.status, reply.json()["data"].clone()));
+    }
+    assert_eq!((answers[0].0, &answers[0].1), (201, &answers[1].1));
+    let other = control
+        .ask(
+            "POST",
+            "/manage/tenants",
+            &lines,
+            Some(json!({"id": "t-9", "name": "T"})),
+        )
+        .await;
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (409, "conflict"),
+        "{other:?}"
+    );
 
     // Bad input: a clear word, and nothing written.
     let version = control.get("/manage/registry/status").await.json()["data"]["version"].clone();

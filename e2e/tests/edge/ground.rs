@@ -9,7 +9,7 @@ use contract::port;
 use devkit::dev;
 use devkit::place;
 use devkit::ports::Block;
-use registry::{Open, SqliteStore};
+use registry::{AnyStore, Open};
 
 use crate::run::{Ended, run};
 
@@ -36,7 +36,7 @@ impl Ground {
         std::fs::create_dir(folder.path().join("registry")).unwrap();
         let registry = folder.path().join("registry/registry.db");
         let url = format!("sqlite:{}", registry.display());
-        SqliteStore::open(&url, Open::Create).await.unwrap().close().await;
+        AnyStore::open(&url, Open::Create).await.unwrap().close().await;
         let state = folder.path().join("state");
         let env = BTreeMap::from([
             ("REGISTRY_URL", url),

@@ -6,7 +6,7 @@ use contract::TenantId;
 use contract::dev::{DemoCellAnswer, DevProvider, MintRequest, Minted};
 use devkit::stack::{Stack, header_value};
 use registry::key::Kind;
-use registry::{Actor, Command, IfVersion, Open, Record, SqliteStore, Store as _, TenantState, Version};
+use registry::{Actor, AnyStore, Command, IfVersion, Open, Record, Store as _, TenantState, Version};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::wire;
@@ -71,8 +71,8 @@ pub(crate) fn identity_headers(answer: &DemoCellAnswer) -> Vec<(String, String)>
 }
 
 /// The stack's registry, opened as an operator would.
-pub(crate) async fn registry(stack: &Stack) -> SqliteStore {
-    SqliteStore::open(&stack.registry_url(), Open::Write)
+pub(crate) async fn registry(stack: &Stack) -> AnyStore {
+    AnyStore::open(&stack.registry_url(), Open::Write)
         .await
         .expect("the registry opens")
 }
@@ -83,7 +83,7 @@ pub(crate) fn actor() -> Actor {
 }
 
 /// Applies a command whatever the version.
-pub(crate) async fn apply(store: &SqliteStore, command: Command) -> Version {
+pub(crate) async fn apply(store: &AnyStore, command: Command) -> Version {
     store
         .apply(&command, &actor(), IfVersion::Any)
         .await
@@ -92,7 +92,7 @@ pub(crate) async fn apply(store: &SqliteStore, command: Command) -> Version {
 }
 
 /// Changes a tenant's state.
-pub(crate) async fn set_tenant_state(store: &SqliteStore, tenant: &str, state: TenantState) -> Version {
+pub(crate) async fn set_tenant_state(store: &AnyStore, tenant: &str, state: TenantState) -> Version {
     apply(
         store,
         Command::SetTenantState {
@@ -104,7 +104,7 @@ pub(crate) async fn set_tenant_state(store: &SqliteStore, tenant: &str, state: T
 }
 
 /// A host that the registry links to `tenant`.
-pub(crate) async fn host_of(store: &SqliteStore, tenant: &str) -> String {
+pub(crate) async fn host_of(store: &AnyStore, tenant: &str) -> String {
     let hosts = store.list_all(Kind::Host).await.unwrap();
     let host = hosts.into_iter().find_map(|host| match host.record {
         Record::Host(host) if host.tenant.as_str() == tenant => Some(host.host),

@@ -15,9 +15,7 @@ use devkit::ports::Block;
 use devkit::stack::Stack;
 use registry::command::{CellSettings, LinkId, TenantSettings};
 use registry::moves::{CellFence, MoveOptions, run_move};
-use registry::{
-    Cell, CellState, Command, IfVersion, LinkState, Refused, SqliteStore, Store as _, TenantState,
-};
+use registry::{AnyStore, Cell, CellState, Command, IfVersion, LinkState, Refused, Store as _, TenantState};
 
 use self::timeline::{MOVING, Move, Timeline};
 use crate::harness::{actor, alone, apply, line, registry, set_tenant_state, wait_until};
@@ -55,7 +53,7 @@ fn cell_id(id: &str) -> CellId {
 }
 
 /// A tenant as an operator adds it, up to its placement.
-async fn add_tenant(store: &SqliteStore, name: &str) {
+async fn add_tenant(store: &AnyStore, name: &str) {
     let tenant = TenantId::parse(name).unwrap();
     let link = LinkId {
         provider: ProviderId::parse("entra").unwrap(),
@@ -90,13 +88,13 @@ async fn add_tenant(store: &SqliteStore, name: &str) {
     .await;
 }
 
-async fn place(store: &SqliteStore, tenant: &str, cell: &str) {
+async fn place(store: &AnyStore, tenant: &str, cell: &str) {
     let (tenant, cell) = (TenantId::parse(tenant).unwrap(), cell_id(cell));
     apply(store, Command::Place { tenant, cell }).await;
 }
 
 /// Moves a tenant and notes when what was certain.
-async fn move_tenant(store: &SqliteStore, tenant: &'static str, from: &str, to: &str) -> Move {
+async fn move_tenant(store: &AnyStore, tenant: &'static str, from: &str, to: &str) -> Move {
     let options = MoveOptions {
         poll: Duration::from_millis(10),
         deadline: Duration::from_secs(20),
@@ -119,12 +117,7 @@ async fn move_tenant(store: &SqliteStore, tenant: &'static str, from: &str, to: 
 }
 
 /// Moves one tenant to and fro, also into the third cell once it is there, until `until`.
-async fn keep_moving(
-    store: &SqliteStore,
-    tenant: &'static str,
-    until: Instant,
-    added: &Instant,
-) -> Vec<Move> {
+async fn keep_moving(store: &AnyStore, tenant: &'static str, until: Instant, added: &Instant) -> Vec<Move> {
     let mut moves: Vec<Move> = Vec::new();
     let mut at = SHARED_CELL;
     while Instant::now() < until && moves.len() < MOST_MOVES {
@@ -143,7 +136,7 @@ async fn keep_moving(
 }
 
 /// Adds the third cell while everything runs: known to Envoy, active, used. Gives the time at which it may be used.
-async fn add_cell(stack: &Stack, store: &SqliteStore, cell: &devkit::cell::Running) {
+async fn add_cell(stack: &Stack, store: &AnyStore, cell: &devkit::cell::Running) {
     let added = Instant::now();
     apply(
         store,

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use contract::dev::{DevProvider, Minted};
 use devkit::idp::FaultMode;
+use devkit::skip::skip;
 use devkit::stack::{Part, Stack};
 
 use crate::harness::{among_others, line, wait_until};
 use crate::key_server::{KEYS, PrivateProvider};
 use crate::refusals::assert_not_ready;
-use crate::run::skip;
 use crate::wire;
 
 const LONG: Duration = Duration::from_secs(60);

@@ -9,8 +9,7 @@ use devkit::process::Program;
 use devkit::stack::{Stack, seed};
 use registry::command::{CellSettings, LinkId, TenantSettings};
 use registry::{
-    CellState, Command, IfVersion, LinkState, Refused, Revocation, SqliteStore, Store as _, TenantState,
-    Version,
+    AnyStore, CellState, Command, IfVersion, LinkState, Refused, Revocation, Store as _, TenantState, Version,
 };
 
 use crate::harness::{actor, alone, registry, wait_until};
@@ -150,7 +149,7 @@ impl Changes {
 }
 
 /// Applies one change; a cell becomes active only when Envoy knows it, which is waited for.
-async fn apply_change(store: &SqliteStore, command: &Command) -> Version {
+async fn apply_change(store: &AnyStore, command: &Command) -> Version {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         match store.apply(command, &actor(), IfVersion::Any).await {

@@ -12,10 +12,9 @@ use devkit::place;
 use devkit::ports::Block;
 use devkit::process::{Program, Spec};
 use devkit::reaper::Reaper;
+use devkit::skip::skip;
 use reqwest::Url;
 use serde_json::{Value, json};
-
-use crate::run::skip;
 
 /// The API that tokens are asked for.
 pub(crate) const AUDIENCE: &str = "https://api.alphaswarm.local/orders";

@@ -1,11 +1,11 @@
 //! A program run to its end, as an operator at a prompt sees it: exit code and what it printed.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use devkit::place;
+use devkit::skip::skip;
 
 /// What ends by itself ends within this, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -73,22 +73,6 @@ pub(crate) fn can_mount(test: &str) -> bool {
     }
     skip(test, "no mount namespaces here (unshare -r -m)");
     false
-}
-
-/// Skips a test by name; in CI that is a failure.
-pub(crate) fn skip(test: &str, missing: &str) {
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "{test}: {missing}"
-    );
-    // The last lines of `make test` repeat it.
-    let skipped = place::repository().unwrap().join("target/skipped");
-    let mut list = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(skipped)
-        .unwrap();
-    writeln!(list, "{test}: {missing}").unwrap();
 }
 
 /// Arguments of `unshare` before a program and its arguments: root in a mount namespace of its own, where `folder` is

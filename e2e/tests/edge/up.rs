@@ -11,7 +11,7 @@ use devkit::ports::Block;
 use devkit::process::{Program, Signal, Spec};
 use devkit::reaper::Reaper;
 use devkit::{dev, idp, place, stack};
-use registry::{Actor, Command, IfVersion, Open, SqliteStore, Store as _, TenantState};
+use registry::{Actor, AnyStore, Command, IfVersion, Open, Store as _, TenantState};
 use serde_json::Value;
 
 use crate::harness::among_others;
@@ -208,7 +208,7 @@ async fn printed_commands_work_and_a_restart_keeps_what_an_operator_changed() {
         assert!(Instant::now() < until, "the move never arrives");
     }
 
-    let store = SqliteStore::open(&up.registry(), Open::Write).await.unwrap();
+    let store = AnyStore::open(&up.registry(), Open::Write).await.unwrap();
     let tenant = TenantId::parse("initech").unwrap();
     let suspend = Command::SetTenantState {
         tenant,

@@ -52,7 +52,7 @@ pub fn document() -> Value {
         "info": {
             "title": "AlphaSwarm control plane",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Every answer is {status, data, error}. Writes take If-Match with an ETag of this interface; \
+            "description": "Every answer is {status, data, error}. Writes take If-Match with an ETag of this interface, and Idempotency-Key; \
                 repeating one that is done changes nothing.",
         },
         "paths": paths,

@@ -58,7 +58,7 @@ impl Source for Script {
 
 fn gone() -> StoreError {
     StoreError::Missing {
-        path: "registry.db".into(),
+        registry: "registry.db".into(),
     }
 }
 

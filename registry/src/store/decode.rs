@@ -6,7 +6,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::key::{Key, Kind};
-use crate::model::{Cell, Record};
+use crate::model::{Cell, Heartbeat, Record};
+use crate::version::Version;
 
 /// A record, or the key of the bad row and what is wrong with it.
 pub(super) type Decoded = Result<Record, (Key, String)>;
@@ -58,6 +59,42 @@ pub(super) fn page(kind: Kind, json: &str, mut each: impl FnMut(Decoded)) -> Res
     }
 }
 
+/// The three lists of a change-log row: records before, records after, keys touched.
+pub(super) type Lists = (Vec<Record>, Vec<Record>, Vec<Key>);
+
+/// Reads them.
+pub(super) fn records(version: Version, before: &str, after: &str, touched: &str) -> Result<Lists, String> {
+    let lists = || -> serde_json::Result<_> {
+        Ok((
+            serde_json::from_str(before)?,
+            serde_json::from_str(after)?,
+            serde_json::from_str(touched)?,
+        ))
+    };
+    lists().map_err(|error| format!("change {version} of the change log is unreadable: {error}"))
+}
+
+/// A router's sign of life. One that is unreadable counts as a router that has acknowledged nothing.
+pub(super) fn heartbeat(router: String, at_ms: i64, body: &str) -> Heartbeat {
+    match serde_json::from_str::<Heartbeat>(body) {
+        Ok(heartbeat) => Heartbeat {
+            router,
+            at_ms,
+            ..heartbeat
+        },
+        Err(error) => {
+            tracing::warn!(router, %error, "unreadable heartbeat");
+            Heartbeat {
+                router,
+                version: Version::default(),
+                at_ms,
+                keys: Vec::new(),
+                xds: None,
+            }
+        }
+    }
+}
+
 fn typed<T: DeserializeOwned>(kind: Kind, json: &str, wrap: fn(T) -> Record) -> Decoded {
     match serde_json::from_str(json) {
         Ok(fact) => checked(wrap(fact)),
@@ -65,7 +102,7 @@ fn typed<T: DeserializeOwned>(kind: Kind, json: &str, wrap: fn(T) -> Record) -> 
     }
 }
 
-fn checked(record: Record) -> Decoded {
+pub(super) fn checked(record: Record) -> Decoded {
     match record.check() {
         Ok(()) => Ok(record),
         Err(reason) => Err((record.key(), reason)),
@@ -89,7 +126,7 @@ fn cell(json: &str) -> Decoded {
 }
 
 /// serde's words without the place in a JSON text that nobody has ever seen.
-fn plain(error: &serde_json::Error) -> String {
+pub(super) fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ")
         .map_or(text.as_str(), |(words, _)| words)
@@ -103,20 +140,5 @@ fn key_of(kind: Kind, json: &str) -> Key {
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     };
-    match kind {
-        Kind::Cell => Key::Cell(text("id")),
-        Kind::Tenant => Key::Tenant(text("id")),
-        Kind::Link => Key::Link {
-            provider: text("provider"),
-            kind: text("kind"),
-            external_id: text("external_id"),
-        },
-        Kind::Placement => Key::Placement(text("tenant")),
-        Kind::Host => Key::Host(text("host")),
-        Kind::Revocation => Key::Revocation {
-            provider: text("provider"),
-            subject: text("subject"),
-            token_id: text("token_id"),
-        },
-    }
+    Key::of(kind, text)
 }

@@ -22,6 +22,8 @@ use crate::model::{Change, Heartbeat, Record, Versioned};
 use crate::version::{Position, Version};
 
 pub use follow::SqliteSource;
+#[cfg(test)]
+pub(in crate::store) use open::SCHEMAS;
 
 /// How long a writer waits for other writers. Writes take milliseconds; longer than this, something is stuck.
 const BUSY: Duration = Duration::from_secs(5);
@@ -72,6 +74,10 @@ impl SqliteStore {
         self.write.close().await;
     }
 
+    pub(super) fn follower(&self) -> SqliteSource {
+        SqliteSource::new(self.path.to_path_buf())
+    }
+
     fn failed(&self, error: &sqlx::Error) -> StoreError {
         open::explain(&self.path, error)
     }
@@ -88,7 +94,7 @@ impl SqliteStore {
 
     fn too_late(&self, deadline: Duration) -> StoreError {
         StoreError::Deadline {
-            path: self.path.to_path_buf(),
+            registry: self.path.display().to_string(),
             seconds: deadline.as_secs(),
         }
     }
@@ -103,7 +109,7 @@ impl Store for SqliteStore {
     ) -> Result<Applied, Refused> {
         if self.mode == Open::Read {
             return Err(StoreError::OpenedForReading {
-                path: self.path.to_path_buf(),
+                registry: self.path.display().to_string(),
             }
             .into());
         }
@@ -123,7 +129,13 @@ impl Store for SqliteStore {
     async fn find(&self, key: &Key) -> Result<Option<Versioned<Record>>, StoreError> {
         self.in_time(async {
             let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
-            read::find(&self.path, &mut connection, key).await
+            let found = read::find(&mut connection, key)
+                .await
+                .map_err(|error| self.failed(&error))?;
+            found.transpose().map_err(|reason| StoreError::BadRow {
+                key: key.clone().into(),
+                reason,
+            })
         })
         .await
     }
@@ -145,7 +157,7 @@ impl Store for SqliteStore {
             let log = read::changes(&mut connection, after, i64::from(limit)).await;
             let log = log.map_err(|error| self.failed(&error))?;
             let unreadable = |reason| StoreError::Database {
-                path: self.path.to_path_buf(),
+                registry: self.path.display().to_string(),
                 reason,
             };
             log.into_iter().map(|change| change.map_err(unreadable)).collect()
@@ -189,7 +201,7 @@ impl Store for SqliteStore {
     }
 
     fn source(&self) -> impl Source + 'static {
-        SqliteSource::new(self.path.to_path_buf())
+        self.follower()
     }
 }
 

@@ -184,12 +184,26 @@ fn plain_grpc_off_loopback_must_be_meant() {
 
 #[test]
 fn a_password_in_a_url_is_not_echoed() {
-    let errors = parse(&[("REGISTRY_URL", "mysql://user:hunter2@db/x")]).unwrap_err();
-    assert!(!errors.join("").contains("hunter2"), "{errors:?}");
+    for bad in [
+        "mysql://user:hunter2@db/x",
+        "postgres://user@db/x?password=hunter2",
+        "postgres://user:hunter2@:x/y",
+    ] {
+        let errors = parse(&[("REGISTRY_URL", bad)]).unwrap_err();
+        assert!(!errors.join("").contains("hunter2"), "{errors:?}");
+    }
+    let good = parse(&[("REGISTRY_URL", "postgres://user:hunter2@db/x")]).unwrap();
+    assert_eq!(good.registry_url, "postgres://user:hunter2@db/x");
     for (value, shown) in [
         ("mysql://user:hunter2@db/x?y=a@b", "mysql://…@db/x?y=a@b"),
         ("mysql://user:hunt@er2@db", "mysql://…@db"),
         ("mysql://db/x@y", "mysql://db/x@y"),
+        (
+            "postgres://ana:hunter2@db/x?sslmode=require",
+            "postgres://…@db/x?sslmode=require",
+        ),
+        ("postgres://ana@db/x?a=b&password=hunter2", "postgres://…@db/x?…"),
+        ("postgres://db/x?PassWd=hunter2", "postgres://db/x?…"),
         ("sqlite:/a@b", "sqlite:/a@b"),
     ] {
         let printed = print_all(VARIABLES, &|name: &str| {

@@ -1,4 +1,4 @@
-use registry::{Heartbeat, Open, SqliteStore, Store as _, Version};
+use registry::{AnyStore, Heartbeat, Open, Store as _, Version};
 
 use crate::testing::World;
 
@@ -9,7 +9,7 @@ fn beat(world: &World, router: &str, version: Version) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(&world.url(), Open::Write).await.unwrap();
+        let store = AnyStore::open(&world.url(), Open::Write).await.unwrap();
         let heartbeat = Heartbeat {
             router: router.to_owned(),
             version,

@@ -5,18 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
+use super::super::delta::{self, MOST_CHANGES};
 use super::super::{StoreError, decode};
 use super::{open, read, rows};
 use crate::feed::{Next, Source};
-use crate::key::{Key, Kind};
-use crate::model::Change;
-use crate::snapshot::{Builder, ImageError, RecordChange, Snapshot};
+use crate::key::Kind;
+use crate::snapshot::{Builder, ImageError, Snapshot};
 use crate::version::Position;
 
 /// How often the file is looked at. A change is visible within this, and a look costs a few microseconds.
 const POLL: Duration = Duration::from_millis(20);
-/// More changes than these at once are read as a whole registry instead.
-const MOST_CHANGES: i64 = 50_000;
 /// Rows of one page of a full load: large enough to make the cost of a query small, small enough to stay in the cache.
 const LOAD_PAGE: i64 = 4_096;
 /// Pages read ahead of the building.
@@ -48,6 +46,11 @@ impl SqliteSource {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, opened: None }
+    }
+
+    /// As [`SqliteSource::new`], for `sqlite:<path>`.
+    pub fn of(url: &str) -> Result<Self, StoreError> {
+        open::path_of(url).map(Self::new)
     }
 
     /// The connection, opened anew if the file of that name is another one.
@@ -138,16 +141,16 @@ impl SqliteSource {
         transaction.rollback().await.map_err(explain)?;
         let finish = move |builder: Result<Builder, ImageError>| builder?.finish(position);
         let built = building.await.map_err(|error| StoreError::Database {
-            path: path.clone(),
+            registry: path.display().to_string(),
             reason: error.to_string(),
         })?;
         let snapshot = tokio::task::spawn_blocking(move || finish(built)).await;
         let snapshot = snapshot.map_err(|error| StoreError::Database {
-            path: path.clone(),
+            registry: path.display().to_string(),
             reason: error.to_string(),
         })?;
         snapshot.map_err(|reason| StoreError::Snapshot {
-            path: path.clone(),
+            registry: path.display().to_string(),
             reason,
         })
     }
@@ -180,7 +183,7 @@ impl Source for SqliteSource {
 fn identify(path: &Path, still: bool) -> Result<FileId, StoreError> {
     use std::os::unix::fs::MetadataExt;
     let metadata = path.metadata().map_err(|_| StoreError::Missing {
-        path: path.to_path_buf(),
+        registry: path.display().to_string(),
     })?;
     let state = metadata
         .modified()
@@ -211,26 +214,17 @@ fn take_page(builder: &mut Builder, kind: Kind, page: &[u8]) -> Result<(), Image
 async fn newer(path: &Path, connection: &mut SqliteConnection, since: Position) -> Result<Next, StoreError> {
     let explain = |error: sqlx::Error| open::explain(path, &error);
     let position = read::position(connection).await.map_err(explain)?;
-    if position == since {
-        return Ok(Next::Unchanged);
+    if let Some(next) = delta::without_log(position, since) {
+        return Ok(next);
     }
-    if position.version.epoch > since.version.epoch {
-        return Ok(Next::Reload);
-    }
-    if position.version <= since.version {
-        return Ok(Next::WentBack(position.version));
-    }
-    // The same number may have been reached on another way: after a restore that was written to.
     let number = rows::signed(since.version.number);
     let lineage: Option<i64> = sqlx::query_scalar("SELECT lineage FROM changes WHERE number = ?1")
         .bind(number)
         .fetch_optional(&mut *connection)
         .await
         .map_err(explain)?;
-    match lineage {
-        Some(lineage) if lineage == since.lineage => {}
-        Some(_) => return Ok(Next::WentBack(since.version)),
-        None => return Ok(Next::Reload),
+    if let Some(next) = delta::another_way(lineage, since) {
+        return Ok(next);
     }
     let count = rows::signed(position.version.number - since.version.number);
     if count > MOST_CHANGES {
@@ -248,40 +242,10 @@ async fn newer(path: &Path, connection: &mut SqliteConnection, since: Position) 
         let Ok(change) = change else {
             return Ok(Next::Reload);
         };
-        take_change(path, connection, change, &mut changes).await?;
+        for key in delta::take(change, &mut changes) {
+            let found = read::find(connection, &key).await.map_err(explain)?;
+            changes.push(delta::looked_up(key, found));
+        }
     }
     Ok(Next::Changes(position, changes))
-}
-
-async fn take_change(
-    path: &Path,
-    connection: &mut SqliteConnection,
-    change: Change,
-    changes: &mut Vec<RecordChange>,
-) -> Result<(), StoreError> {
-    let kept: Vec<Key> = change.after.iter().map(|record| record.key()).collect();
-    let gone = change
-        .before
-        .iter()
-        .map(|record| record.key())
-        .filter(|key| !kept.contains(key));
-    changes.extend(gone.map(RecordChange::Remove));
-    for record in change.after {
-        changes.push(match record.check() {
-            Ok(()) => RecordChange::Put(record),
-            Err(reason) => RecordChange::SetAside {
-                key: record.key(),
-                reason,
-            },
-        });
-    }
-    for key in change.touched {
-        changes.push(match read::find(path, connection, &key).await {
-            Ok(Some(found)) => RecordChange::Put(found.record),
-            Ok(None) => RecordChange::Remove(key),
-            Err(StoreError::BadRow { reason, .. }) => RecordChange::SetAside { key, reason },
-            Err(error) => return Err(error),
-        });
-    }
-    Ok(())
 }

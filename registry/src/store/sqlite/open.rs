@@ -2,42 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use super::super::schema::{self, Schema};
 use super::super::{Open, StoreError};
 use super::{BUSY, DEADLINE};
 
 /// The schemas, numbered as those of the other databases.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "registry",
-    include_str!("../../../migrations/sqlite/0001_registry.sql"),
-)];
-
-fn newest_schema() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|(number, ..)| *number)
-        .max()
-        .unwrap_or_default()
-}
-
-fn migrator() -> Migrator {
-    let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
-        Migration::new(
-            number,
-            name.into(),
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
-    };
-    Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect())
-}
+pub(in crate::store) const SCHEMAS: [Schema; 2] = [
+    (
+        1,
+        "registry",
+        include_str!("../../../migrations/sqlite/0001_registry.sql"),
+    ),
+    (
+        2,
+        "idempotency",
+        include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
+    ),
+];
 
 /// The path in `sqlite:<path>` or `sqlite://<path>`.
 pub(super) fn path_of(url: &str) -> Result<PathBuf, StoreError> {
@@ -63,18 +49,18 @@ pub(super) async fn connect(path: &Path, mode: Open) -> Result<(SqlitePool, Sqli
     };
     if !directory.is_dir() {
         return Err(StoreError::NoDirectory {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
             directory: directory.to_path_buf(),
         });
     }
     if mode != Open::Create && !path.exists() {
         return Err(StoreError::Missing {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
         });
     }
     if path.exists() && !path.is_file() {
         return Err(StoreError::NotADatabase {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
         });
     }
     if mode != Open::Read {
@@ -117,10 +103,12 @@ async fn prepare(path: &Path, mode: Open) -> Result<(), StoreError> {
     let mut connection = options.connect().await.map_err(explain)?;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
     // Again, now that nobody else can write: two programs may start at once.
-    if check_schema(path, &mut transaction, true).await? < newest_schema() {
-        let migrated = migrator().run_direct(None, &mut *transaction, false).await;
+    if check_schema(path, &mut transaction, true).await? < schema::newest(&SCHEMAS) {
+        let migrated = schema::migrator(&SCHEMAS)
+            .run_direct(None, &mut *transaction, false)
+            .await;
         migrated.map_err(|error| StoreError::Database {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
             reason: error.to_string(),
         })?;
     }
@@ -145,7 +133,7 @@ pub(super) async fn reading(path: &Path) -> Result<(SqliteConnectOptions, bool),
     wal.push("-wal");
     if Path::new(&wal).metadata().is_ok_and(|wal| wal.len() > 0) {
         return Err(StoreError::UnfinishedWrites {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
         });
     }
     let still = live.immutable(true);
@@ -166,7 +154,7 @@ async fn check_schema(
     writing: bool,
 ) -> Result<i64, StoreError> {
     let explain = |error: sqlx::Error| explain(path, &error);
-    let known = newest_schema();
+    let known = schema::newest(&SCHEMAS);
     let (tables, ours): (i64, i64) = sqlx::query_as(
         "SELECT count(*), coalesce(sum(name IN ('_sqlx_migrations', 'registry', 'changes')), 0) \
          FROM sqlite_schema WHERE type = 'table'",
@@ -179,7 +167,8 @@ async fn check_schema(
     }
     if ours != 3 {
         return Err(StoreError::NotARegistry {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
+            database: "SQLite",
         });
     }
     let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
@@ -188,14 +177,14 @@ async fn check_schema(
         .map_err(explain)?;
     if found > known {
         return Err(StoreError::NewerSchema {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
             found,
             known,
         });
     }
     if found < known && !writing {
         return Err(StoreError::OlderSchema {
-            path: path.to_path_buf(),
+            registry: path.display().to_string(),
             found,
             known,
         });
@@ -205,23 +194,23 @@ async fn check_schema(
 
 /// What a database error means for the operator.
 pub(super) fn explain(path: &Path, error: &sqlx::Error) -> StoreError {
-    let path = path.to_path_buf();
+    let registry = path.display().to_string();
     let code = error
         .as_database_error()
         .and_then(|error| error.code()?.parse::<i32>().ok());
     // The low byte is the primary code (https://www.sqlite.org/rescode.html).
     match code.map(|code| code & 0xff) {
-        Some(5 | 6) => StoreError::Busy { path },
-        Some(8 | 14) => StoreError::ReadOnly { path },
-        Some(13) => StoreError::DiskFull { path },
+        Some(5 | 6) => StoreError::Busy { registry },
+        Some(8 | 14) => StoreError::ReadOnly { registry },
+        Some(13) => StoreError::DiskFull { registry },
         Some(11) => StoreError::Database {
-            path,
+            registry,
             reason: "the file is damaged; restore it from a backup".to_owned(),
         },
-        Some(26) => StoreError::NotADatabase { path },
-        _ if matches!(error, sqlx::Error::PoolTimedOut) => StoreError::Busy { path },
+        Some(26) => StoreError::NotADatabase { registry },
+        _ if matches!(error, sqlx::Error::PoolTimedOut) => StoreError::Busy { registry },
         _ => StoreError::Database {
-            path,
+            registry,
             reason: error.to_string(),
         },
     }

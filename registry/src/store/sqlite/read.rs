@@ -1,10 +1,8 @@
 //! Reading: records, the change log, heartbeats.
 
-use std::path::Path;
-
 use sqlx::{Row, SqliteConnection};
 
-use super::super::{Listing, Page, StoreError, decode};
+use super::super::{Listing, Page, decode};
 use super::rows;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
@@ -32,24 +30,17 @@ pub(super) async fn position(connection: &mut SqliteConnection) -> Result<Positi
     })
 }
 
+/// One record, or what is wrong with its row.
 pub(super) async fn find(
-    path: &Path,
     connection: &mut SqliteConnection,
     key: &Key,
-) -> Result<Option<Versioned<Record>>, StoreError> {
+) -> Result<Option<Result<Versioned<Record>, String>>, sqlx::Error> {
     let query = rows::bind_key(sqlx::query(rows::of(key.kind()).find), key);
-    let row = query
-        .fetch_optional(connection)
-        .await
-        .map_err(|error| super::open::explain(path, &error))?;
-    let Some(row) = row else { return Ok(None) };
-    match versioned(key.kind(), &row, 0).map_err(|error| super::open::explain(path, &error))? {
-        Ok(record) => Ok(Some(record)),
-        Err((_, reason)) => Err(StoreError::BadRow {
-            key: key.clone().into(),
-            reason,
-        }),
-    }
+    let Some(row) = query.fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let found = versioned(key.kind(), &row, 0)?;
+    Ok(Some(found.map_err(|(_, reason)| reason)))
 }
 
 pub(super) async fn list(
@@ -106,27 +97,21 @@ pub(super) async fn changes(
 
 fn change(row: &sqlx::sqlite::SqliteRow) -> Result<Result<Change, String>, sqlx::Error> {
     let version = version(row.try_get(0)?, row.try_get(1)?);
-    let unreadable =
-        |error: serde_json::Error| format!("change {version} of the change log is unreadable: {error}");
-    let (before, after, touched): (&str, &str, &str) = (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
-    let (before, after, touched) = match (
-        serde_json::from_str(before),
-        serde_json::from_str(after),
-        serde_json::from_str(touched),
-    ) {
-        (Ok(before), Ok(after), Ok(touched)) => (before, after, touched),
-        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return Ok(Err(unreadable(error))),
-    };
-    Ok(Ok(Change {
-        version,
-        at_ms: row.try_get(2)?,
-        actor: row.try_get(3)?,
-        request_id: row.try_get(4)?,
-        action: row.try_get(5)?,
-        before,
-        after,
-        touched,
-    }))
+    let (before, after, touched) = (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+    let (at_ms, actor, request_id, action) =
+        (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+    Ok(
+        decode::records(version, before, after, touched).map(|(before, after, touched)| Change {
+            version,
+            at_ms,
+            actor,
+            request_id,
+            action,
+            before,
+            after,
+            touched,
+        }),
+    )
 }
 
 pub(super) async fn heartbeats(connection: &mut SqliteConnection) -> Result<Vec<Heartbeat>, sqlx::Error> {
@@ -134,24 +119,8 @@ pub(super) async fn heartbeats(connection: &mut SqliteConnection) -> Result<Vec<
         sqlx::query_as("SELECT router, at_ms, body FROM heartbeats ORDER BY router")
             .fetch_all(connection)
             .await?;
-    let parse = |(router, at_ms, body): (String, i64, String)| match serde_json::from_str::<Heartbeat>(&body)
-    {
-        Ok(heartbeat) => Heartbeat {
-            router,
-            at_ms,
-            ..heartbeat
-        },
-        Err(error) => {
-            // A router whose sign of life is unreadable counts as one that has acknowledged nothing.
-            tracing::warn!(router, %error, "unreadable heartbeat");
-            Heartbeat {
-                router,
-                version: Version::default(),
-                at_ms,
-                keys: Vec::new(),
-                xds: None,
-            }
-        }
-    };
-    Ok(rows.into_iter().map(parse).collect())
+    let beats = rows.into_iter();
+    Ok(beats
+        .map(|(router, at_ms, body)| decode::heartbeat(router, at_ms, &body))
+        .collect())
 }

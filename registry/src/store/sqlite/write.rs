@@ -5,13 +5,10 @@ use sqlx::SqliteConnection;
 use super::{SqliteStore, read, rows};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::model::{Heartbeat, Record};
-use crate::store::Store;
+use crate::store::idempotency::{self, Keyed, Remembered};
+use crate::store::{FORGET_AFTER_MS, Store as _, StoreError};
 use crate::transition::{Effect, Facts, needs, transition};
 use crate::version::Version;
-
-/// Heartbeats of routers that were not heard for this long are forgotten: 24 h, the longest that a router may serve
-/// from what it knows.
-pub(super) const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(super) async fn apply(
     store: &SqliteStore,
@@ -20,15 +17,30 @@ pub(super) async fn apply(
     condition: IfVersion,
 ) -> Result<Applied, Refused> {
     let failed = |error: sqlx::Error| Refused::Store(store.failed(&error));
+    let keyed = idempotency::keyed(command, actor, condition)?;
     let mut transaction = store.write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    if let Some(keyed) = &keyed
+        && let Some(found) = recall(&mut transaction, keyed, store.now_ms())
+            .await
+            .map_err(failed)?
+    {
+        return keyed.again(&found);
+    }
     let facts = look_up(store, &mut transaction, command).await?;
     let effect = transition(command, condition, &facts)?;
     let (before, after) = match &effect {
         Effect::Nothing(version) => {
-            return Ok(Applied {
+            let applied = Applied {
                 version: *version,
                 changed: false,
-            });
+            };
+            if let Some(keyed) = &keyed {
+                remember(&mut transaction, keyed, applied, facts.now_ms)
+                    .await
+                    .map_err(failed)?;
+                transaction.commit().await.map_err(failed)?;
+            }
+            return Ok(applied);
         }
         Effect::Put { before, after } => (before.as_ref(), Some(after)),
         Effect::Remove(record) => (Some(record), None),
@@ -48,11 +60,60 @@ pub(super) async fn apply(
     log(&mut transaction, command, actor, facts.now_ms, before, after)
         .await
         .map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(Applied {
+    let applied = Applied {
         version,
         changed: true,
-    })
+    };
+    if let Some(keyed) = &keyed {
+        remember(&mut transaction, keyed, applied, facts.now_ms)
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(applied)
+}
+
+/// What was answered to this key within the last day.
+async fn recall(
+    connection: &mut SqliteConnection,
+    keyed: &Keyed<'_>,
+    now_ms: i64,
+) -> Result<Option<Remembered>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT command, v_epoch, v_number, changed FROM idempotency_keys \
+         WHERE actor = ?1 AND key = ?2 AND at_ms > ?3",
+    )
+    .bind(keyed.actor)
+    .bind(keyed.key)
+    .bind(now_ms.saturating_sub(idempotency::KEEPS_MS))
+    .fetch_optional(connection)
+    .await
+}
+
+async fn remember(
+    connection: &mut SqliteConnection,
+    keyed: &Keyed<'_>,
+    applied: Applied,
+    now_ms: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM idempotency_keys WHERE at_ms <= ?1")
+        .bind(now_ms.saturating_sub(idempotency::KEEPS_MS))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO idempotency_keys (actor, key, command, v_epoch, v_number, changed, at_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(keyed.actor)
+    .bind(keyed.key)
+    .bind(keyed.command.as_str())
+    .bind(rows::signed(applied.version.epoch))
+    .bind(rows::signed(applied.version.number))
+    .bind(applied.changed)
+    .bind(now_ms)
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 async fn look_up(
@@ -69,8 +130,13 @@ async fn look_up(
         ..Facts::default()
     };
     for key in needs.records {
-        if let Some(record) = read::find(&store.path, connection, &key).await? {
-            facts.records.insert(key, record);
+        match read::find(connection, &key).await.map_err(failed)? {
+            Some(Ok(record)) => drop(facts.records.insert(key, record)),
+            Some(Err(reason)) => {
+                let key = key.into();
+                return Err(StoreError::BadRow { key, reason }.into());
+            }
+            None => {}
         }
     }
     if needs.heartbeats {

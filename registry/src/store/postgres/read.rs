@@ -1,0 +1,141 @@
+//! Reading: records, the change log, heartbeats.
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use super::super::{Listing, Page, decode};
+use super::{fields, rows};
+use crate::key::{Key, Kind};
+use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
+use crate::version::{Position, Version};
+
+/// PostgreSQL's integers are signed; a negative one was never written by a program.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+pub(super) fn version(epoch: i64, number: i64) -> Version {
+    Version {
+        epoch: unsigned(epoch),
+        number: unsigned(number),
+    }
+}
+
+pub(super) async fn position(connection: &mut PgConnection) -> Result<Position, sqlx::Error> {
+    let row: (i64, i64, i64) = sqlx::query_as("SELECT epoch, number, lineage FROM registry")
+        .fetch_one(connection)
+        .await?;
+    Ok(Position {
+        version: version(row.0, row.1),
+        lineage: row.2,
+    })
+}
+
+/// One record, or what is wrong with its row.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    key: &Key,
+) -> Result<Option<Result<Versioned<Record>, String>>, sqlx::Error> {
+    let query = rows::bind_key(sqlx::query(rows::of(key.kind()).find), key);
+    let Some(row) = query.fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let found = versioned(key.kind(), &row, 0)?;
+    Ok(Some(found.map_err(|(_, reason)| reason)))
+}
+
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    kind: Kind,
+    page: Page,
+) -> Result<Listing, sqlx::Error> {
+    let limit = page.limit.clamp(1, 10_000);
+    let query = sqlx::query(rows::of(kind).list)
+        .bind(page.after)
+        .bind(i64::from(limit));
+    let found = query.fetch_all(connection).await?;
+    let mut listing = Listing::default();
+    if found.len() >= limit as usize {
+        listing.next = found.last().map(|row| row.try_get(0)).transpose()?;
+    }
+    for row in &found {
+        match versioned(kind, row, 1)? {
+            Ok(record) => listing.records.push(record),
+            Err((key, reason)) => listing.set_aside.push(SetAside {
+                record: key.to_string(),
+                reason,
+            }),
+        }
+    }
+    Ok(listing)
+}
+
+type Found = Result<Versioned<Record>, (Key, String)>;
+
+/// Version, time and the record's columns, from column `first` on.
+fn versioned(kind: Kind, row: &PgRow, first: usize) -> Result<Found, sqlx::Error> {
+    let version = version(row.try_get(first)?, row.try_get(first + 1)?);
+    let at_ms = row.try_get(first + 2)?;
+    let columns = rows::of(kind).columns;
+    let mut values = Vec::with_capacity(columns.len());
+    for column in 0..columns.len() {
+        let value = row.try_get_raw(first + 3 + column)?;
+        // The error says only that it is NULL.
+        values.push(value.as_bytes().ok());
+    }
+    Ok(fields::record(kind, columns, &values).map(|record| Versioned {
+        version,
+        at_ms,
+        record,
+    }))
+}
+
+/// The change log after number `after`. A line that cannot be read is an error of its own.
+pub(super) async fn changes(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Result<Change, String>>, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT epoch, number, at_ms, actor, request_id, action, before, after, touched \
+         FROM changes WHERE number > $1 ORDER BY number LIMIT $2",
+    );
+    let rows = query.bind(after).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(change).collect()
+}
+
+fn change(row: &PgRow) -> Result<Result<Change, String>, sqlx::Error> {
+    let version = version(row.try_get(0)?, row.try_get(1)?);
+    let (at_ms, actor, request_id, action) =
+        (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+    let (before, after, touched) = (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+    Ok(
+        decode::records(version, before, after, touched).map(|(before, after, touched)| Change {
+            version,
+            at_ms,
+            actor,
+            request_id,
+            action,
+            before,
+            after,
+            touched,
+        }),
+    )
+}
+
+/// All heartbeats, and the database's clock.
+pub(super) async fn heartbeats(connection: &mut PgConnection) -> Result<(i64, Vec<Heartbeat>), sqlx::Error> {
+    // Outer, so that the clock is told also when nobody beats.
+    type Beat = (i64, Option<String>, Option<i64>, Option<String>);
+    let rows: Vec<Beat> = sqlx::query_as(
+        "SELECT registry_now_ms(), router, at_ms, body FROM registry LEFT JOIN heartbeats ON true ORDER BY router",
+    )
+    .fetch_all(connection)
+    .await?;
+    let now_ms = rows.first().map_or(0, |row| row.0);
+    let beats = rows.into_iter().filter_map(|(_, router, at_ms, body)| {
+        let body = body.unwrap_or_default();
+        Some(decode::heartbeat(router?, at_ms?, &body))
+    });
+    Ok((now_ms, beats.collect()))
+}

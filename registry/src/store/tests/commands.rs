@@ -1,0 +1,227 @@
+//! What a command does, and what is found afterwards.
+
+use super::*;
+
+pub(super) async fn a_write_is_one_version_with_its_change_log_row(registry: Registry) {
+    let start = registry.store.position().await.unwrap().version;
+    let actor = Actor {
+        name: "cli:ana".into(),
+        request_id: "r-1".into(),
+        idempotency_key: None,
+    };
+    let added = registry
+        .store
+        .apply(&add_tenant("acme"), &actor, IfVersion::Any)
+        .await
+        .unwrap();
+    assert!(added.changed);
+    assert_eq!(added.version.number, start.number + 1);
+    let again = registry
+        .store
+        .apply(&add_tenant("acme"), &actor, IfVersion::Any)
+        .await
+        .unwrap();
+    assert_eq!(
+        again,
+        Applied {
+            changed: false,
+            ..added
+        }
+    );
+    let activate = Command::SetTenantState {
+        tenant: tenant("acme"),
+        state: TenantState::Active,
+    };
+    registry.run(activate).await;
+
+    let log = registry.store.changes(start, 10).await.unwrap();
+    assert_eq!(log.len(), 2);
+    assert_eq!(
+        (
+            log[0].actor.as_str(),
+            log[0].request_id.as_str(),
+            log[0].action.as_str()
+        ),
+        ("cli:ana", "r-1", "add_tenant")
+    );
+    assert_eq!((log[0].version, log[0].before.len()), (added.version, 0));
+    assert_eq!(log[1].before, log[0].after);
+    assert!(log[1].at_ms >= log[0].at_ms && log[0].at_ms > 1_600_000_000_000);
+    let found = registry
+        .store
+        .find(&Key::Tenant("acme".into()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.version, &found.record), (log[1].version, &log[1].after[0]));
+}
+
+pub(super) async fn a_refused_command_leaves_no_trace(registry: Registry) {
+    let before = registry.store.position().await.unwrap();
+    let place = Command::Place {
+        tenant: tenant("acme"),
+        cell: cell("cell-a"),
+    };
+    let refused = registry
+        .store
+        .apply(&place, &Actor::new("test"), IfVersion::Any)
+        .await;
+    assert!(matches!(refused, Err(Refused::NotFound { .. })));
+    assert_eq!(registry.store.position().await.unwrap(), before);
+    // And holds no lock.
+    registry.run(add_tenant("acme")).await;
+}
+
+pub(super) async fn every_kind_of_record_comes_back_as_it_was_written(registry: Registry) {
+    registry.furnish().await;
+    registry
+        .run(Command::AddHost {
+            host: "app.acme.example".into(),
+            tenant: tenant("acme"),
+        })
+        .await;
+    registry
+        .run(Command::PlanMove {
+            tenant: tenant("acme"),
+            to: cell("cell-b"),
+        })
+        .await;
+    let entra = || "entra".parse().unwrap();
+    for (subject, token_id) in [(None, None), (Some("s'1"), None), (None, Some("t1"))] {
+        let revocation = crate::model::Revocation {
+            provider: entra(),
+            subject: subject.map(str::to_owned),
+            token_id: token_id.map(str::to_owned),
+            not_before: 5,
+        };
+        registry.run(Command::Revoke(revocation)).await;
+    }
+    let mut written = std::collections::BTreeMap::new();
+    for change in registry.store.changes(Version::default(), 1000).await.unwrap() {
+        written.extend(change.after.into_iter().map(|record| (record.key(), record)));
+    }
+    let mut read = std::collections::BTreeMap::new();
+    for kind in Kind::ALL {
+        let listed = registry.store.list_all(kind).await.unwrap();
+        assert!(!listed.is_empty(), "{kind:?}");
+        read.extend(listed.into_iter().map(|found| (found.record.key(), found.record)));
+    }
+    assert_eq!(read, written);
+
+    registry
+        .run(Command::RemoveHost {
+            host: "APP.acme.example".into(),
+        })
+        .await;
+    let lift = Command::LiftRevocation {
+        provider: entra(),
+        subject: None,
+        token_id: Some("t1".into()),
+    };
+    registry.run(lift).await;
+    assert!(registry.store.list_all(Kind::Host).await.unwrap().is_empty());
+    assert_eq!(registry.store.list_all(Kind::Revocation).await.unwrap().len(), 2);
+}
+
+pub(super) async fn lists_have_pages(registry: Registry) {
+    for number in 0..7 {
+        registry.run(add_tenant(&format!("tenant-{number}"))).await;
+    }
+    let mut page = Page { after: 0, limit: 3 };
+    let mut sizes = Vec::new();
+    loop {
+        let listing = registry.store.list(Kind::Tenant, page).await.unwrap();
+        sizes.push(listing.records.len());
+        match listing.next {
+            Some(next) => page.after = next,
+            None => break,
+        }
+    }
+    assert_eq!(sizes, [3, 3, 1]);
+}
+
+pub(super) async fn heartbeats_bump_no_version_and_are_stamped_by_the_store(registry: Registry) {
+    let store = registry.store.clone().with_clock(|| 5_000_000_000);
+    let before = store.position().await.unwrap();
+    store.beat(&beat("r1", before.version)).await.unwrap();
+    store.beat(&beat("r1", before.version)).await.unwrap();
+    store.beat(&beat("r2", before.version)).await.unwrap();
+    assert_eq!(store.position().await.unwrap(), before);
+    let beats = store.heartbeats().await.unwrap();
+    assert_eq!(
+        beats,
+        [beat("r1", before.version), beat("r2", before.version)].map(|b| Heartbeat {
+            at_ms: 5_000_000_000,
+            ..b
+        })
+    );
+    store.forget("r2").await.unwrap();
+    assert_eq!(store.heartbeats().await.unwrap().len(), 1);
+    // A day later nobody remembers r1.
+    let store = store.with_clock(|| 5_000_000_000 + FORGET_AFTER_MS + 1);
+    store.beat(&beat("r3", before.version)).await.unwrap();
+    assert_eq!(store.heartbeats().await.unwrap()[0].router, "r3");
+}
+
+pub(super) async fn a_cell_waits_for_live_routers_and_an_unreadable_heartbeat_is_one_that_knows_nothing(
+    registry: Registry,
+) {
+    let added = registry.run(add_cell("cell-a")).await.version;
+    let activate = Command::SetCellState {
+        cell: cell("cell-a"),
+        state: CellState::Active,
+    };
+    let actor = Actor::new("test");
+    let apply = || registry.store.apply(&activate, &actor, IfVersion::Any);
+    registry
+        .store
+        .beat(&beat(
+            "r1",
+            Version {
+                number: added.number - 1,
+                ..added
+            },
+        ))
+        .await
+        .unwrap();
+    assert!(matches!(apply().await, Err(Refused::NotAcknowledged { routers, .. }) if routers == ["r1"]));
+    registry.store.beat(&beat("r1", added)).await.unwrap();
+    registry.by_hand("UPDATE heartbeats SET body = '{'").await;
+    assert!(matches!(apply().await, Err(Refused::NotAcknowledged { routers, .. }) if routers == ["r1"]));
+    registry.store.beat(&beat("r1", added)).await.unwrap();
+    assert!(apply().await.unwrap().changed);
+}
+
+pub(super) async fn a_command_on_a_bad_row_says_what_is_wrong_with_it(registry: Registry) {
+    registry.run(add_tenant("acme")).await;
+    registry.by_hand("UPDATE tenants SET state = 'bogus'").await;
+    let activate = Command::SetTenantState {
+        tenant: tenant("acme"),
+        state: TenantState::Active,
+    };
+    let refused = registry
+        .store
+        .apply(&activate, &Actor::new("test"), IfVersion::Any)
+        .await
+        .unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("tenant acme") && text.contains("bogus") && text.contains("repair"),
+        "{text}"
+    );
+    let listing = registry.store.list(Kind::Tenant, Page::default()).await.unwrap();
+    assert_eq!(listing.set_aside[0].record, "tenant acme");
+}
+
+pub(super) async fn adopting_raises_the_epoch(registry: Registry) {
+    let before = registry.store.position().await.unwrap().version;
+    let adopted = registry.run(Command::Adopt).await.version;
+    assert_eq!(
+        adopted,
+        Version {
+            epoch: before.epoch + 1,
+            number: before.number + 1
+        }
+    );
+    assert_eq!(registry.store.position().await.unwrap().version, adopted);
+}
