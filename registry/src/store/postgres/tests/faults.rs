@@ -104,7 +104,7 @@ async fn a_server_killed_twenty_times_loses_no_answered_write() {
     assert_eq!(log.last().map(|change| change.version), Some(end));
     let gapless = log
         .iter()
-        .zip(0..)
+        .zip(1..)
         .all(|(change, number)| change.version.number == number);
     assert!(gapless, "the log has gaps");
     for (name, version) in &told.answered {
