@@ -135,8 +135,8 @@ async fn a_wrong_registry() {
         ("registry.db", ["\"registry.db\"", "use sqlite:<path>"]),
         ("sqlite:", ["\"sqlite:\"", "use sqlite:<path>"]),
         (
-            "postgres://admin:hunter2@db/registry",
-            ["postgres", "use sqlite:<path>"],
+            "mysql://admin:hunter2@db/registry",
+            ["mysql", "use sqlite:<path>"],
         ),
     ] {
         let ended = list(url).await;
@@ -153,6 +153,17 @@ async fn a_wrong_registry() {
             assert!(lines[0].contains(word), "{url}: no {word}: {lines:#?}");
         }
     }
+    // A server that is not there is no wrong setting.
+    let ended = list("postgres://admin:hunter2@127.0.0.1:1/registry").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("postgres://127.0.0.1:1/registry cannot be reached")
+            && !ended.stderr.contains("hunter2"),
+        "{}",
+        ended.stderr
+    );
     assert!(
         !ground.path("registry/other.db").exists(),
         "a listing made a registry"

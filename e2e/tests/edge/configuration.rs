@@ -103,7 +103,7 @@ async fn malformed_settings_are_reported_at_once() {
     );
     // Each line tells what would be good.
     for good in [
-        "sqlite:/path",
+        "sqlite:<path>",
         "required, optional, disabled",
         "prod, dev",
         "127.0.0.1:9191",

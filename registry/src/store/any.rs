@@ -27,7 +27,8 @@ pub enum AnySource {
     Postgres(Box<PostgresSource>),
 }
 
-/// The same for every store.
+/// The same for every store. Waits are boxed: their futures are kilobytes each, every caller's would hold those of all
+/// stores, and a caller that joins a few of them would run out of stack.
 macro_rules! each {
     ($any:expr, $type:ident, $one:ident => $call:expr) => {
         match $any {
@@ -50,15 +51,15 @@ impl AnyStore {
     /// Opens the store that `url` names. Whatever is wrong is found now, not at the first use.
     pub async fn open(url: &str, mode: Open) -> Result<Self, StoreError> {
         Ok(if is_server(url) {
-            Self::Postgres(PostgresStore::open(url, mode).await?)
+            Self::Postgres(Box::pin(PostgresStore::open(url, mode)).await?)
         } else {
-            Self::Sqlite(SqliteStore::open(url, mode).await?)
+            Self::Sqlite(Box::pin(SqliteStore::open(url, mode)).await?)
         })
     }
 
     /// Closes its connections after the calls under way.
     pub async fn close(&self) {
-        each!(self, Self, store => store.close().await);
+        each!(self, Self, store => Box::pin(store.close()).await);
     }
 
     /// The same store with another clock (milliseconds since 1970), for tests of what depends on time.
@@ -89,35 +90,35 @@ impl Store for AnyStore {
         actor: &Actor,
         condition: IfVersion,
     ) -> Result<Applied, Refused> {
-        each!(self, Self, store => store.apply(command, actor, condition).await)
+        each!(self, Self, store => Box::pin(store.apply(command, actor, condition)).await)
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
-        each!(self, Self, store => store.position().await)
+        each!(self, Self, store => Box::pin(store.position()).await)
     }
 
     async fn find(&self, key: &Key) -> Result<Option<Versioned<Record>>, StoreError> {
-        each!(self, Self, store => store.find(key).await)
+        each!(self, Self, store => Box::pin(store.find(key)).await)
     }
 
     async fn list(&self, kind: Kind, page: Page) -> Result<Listing, StoreError> {
-        each!(self, Self, store => store.list(kind, page).await)
+        each!(self, Self, store => Box::pin(store.list(kind, page)).await)
     }
 
     async fn changes(&self, after: Version, limit: u32) -> Result<Vec<Change>, StoreError> {
-        each!(self, Self, store => store.changes(after, limit).await)
+        each!(self, Self, store => Box::pin(store.changes(after, limit)).await)
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        each!(self, Self, store => store.beat(heartbeat).await)
+        each!(self, Self, store => Box::pin(store.beat(heartbeat)).await)
     }
 
     async fn forget(&self, router: &str) -> Result<(), StoreError> {
-        each!(self, Self, store => store.forget(router).await)
+        each!(self, Self, store => Box::pin(store.forget(router)).await)
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
-        each!(self, Self, store => store.heartbeats().await)
+        each!(self, Self, store => Box::pin(store.heartbeats()).await)
     }
 
     fn now_ms(&self) -> i64 {
@@ -138,10 +139,10 @@ impl Source for AnySource {
     }
 
     async fn load(&mut self) -> Result<Snapshot, StoreError> {
-        each!(self, Self, source => source.load().await)
+        each!(self, Self, source => Box::pin(source.load()).await)
     }
 
     async fn next(&mut self, since: Position) -> Result<Next, StoreError> {
-        each!(self, Self, source => source.next(since).await)
+        each!(self, Self, source => Box::pin(source.next(since)).await)
     }
 }
