@@ -300,7 +300,11 @@ async fn a_full_disk_stops_nothing() {
     let last = set_tenant_state(&store, "globex", TenantState::Active).await;
     decided("").await;
     says("failing").await;
-    assert!(metric(&stack, "registry_disk_errors_total").await > Some(0));
+    // The gauges are copied a few times a second.
+    wait_until("the failure is counted", async || {
+        metric(&stack, "registry_disk_errors_total").await > Some(0)
+    })
+    .await;
     let complaints = || {
         let log = std::fs::read_to_string(router.log_path()).unwrap();
         log.lines()

@@ -95,7 +95,7 @@ fn pid(ready: &Value, program: &str) -> u32 {
 
 fn pids(ready: &Value) -> Vec<u32> {
     let pids = ready["pids"].as_object().unwrap();
-    assert_eq!(pids.len(), 5, "{pids:?}");
+    assert_eq!(pids.len(), 6, "{pids:?}");
     pids.keys().map(|program| pid(ready, program)).collect()
 }
 
