@@ -50,11 +50,12 @@ bench: build ## measures, prints tables, writes target/bench/report.json (about 
 # than the input.
 FUZZ := token jwks check differential
 RUNS := 1000000
+MAX_LEN := 4096
 fuzz: ## fuzzes FUZZ="token jwks check differential", RUNS=1000000 each (needs nightly and cargo-fuzz)
 	cargo +nightly fuzz build
 	@set -e; for target in $(FUZZ); do \
 	  fuzz/target/*/release/seeds $$target fuzz/corpus/$$target; \
-	  cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=4096 -timeout=60 -detect_leaks=0 -rss_limit_mb=1024 -print_final_stats=1; \
+	  cargo +nightly fuzz run $$target -- -runs=$(RUNS) -max_len=$(MAX_LEN) -timeout=60 -detect_leaks=0 -rss_limit_mb=1024 -print_final_stats=1; \
 	done
 
 deny: ## licences, bans, sources, advisories (needs cargo-deny)
