@@ -23,7 +23,11 @@ pub fn run(data: &[u8]) {
         _ => String::from_utf8_lossy(data).into_owned(),
     };
     let dear = crate::chosen(data, 16);
-    for slot in [Slot::Bearer, Slot::Access] {
+    for (at, slot) in (0..).zip([Slot::Bearer, Slot::Access]) {
+        // One of them an input, unless it is a dear one.
+        if !dear && crate::fingerprint(data) % 2 != at {
+            continue;
+        }
         let verdict = || {
             world
                 .identity
