@@ -1,9 +1,12 @@
 //! A key document, as a provider could send it.
 
+use std::collections::HashMap;
+
 use identity::algorithm::Algorithm;
 use identity::keyring::MAX_KEYS;
 use identity::{KeyRing, verify_jws_with_jwks};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::world::{NOW, WORLD};
 
@@ -30,11 +33,7 @@ pub fn run(data: &[u8]) {
         let Ok(ring) = KeyRing::parse(data, algorithm, NOW) else {
             continue;
         };
-        let read: Option<Value> = serde_json::from_slice(data).ok();
-        let published = read
-            .as_ref()
-            .and_then(|document| document.get("keys")?.as_array())
-            .unwrap_or_else(|| panic!("keys were read from what is no key set"));
+        let published = read(data).unwrap_or_else(|| panic!("keys were read from what is no key set"));
         assert!(published.len() <= MAX_KEYS);
         assert!(ring.kids().len() + ring.skipped().len() <= published.len());
         for kid in ring.kids() {
@@ -60,6 +59,15 @@ pub fn run(data: &[u8]) {
             "a key that nobody published verified"
         );
     }
+}
+
+/// The members of a set as another reader sees them. Each is read on its own, and is nothing if it cannot be: one bad key
+/// must not cost the others.
+fn read(document: &[u8]) -> Option<Vec<Value>> {
+    let document: HashMap<String, &RawValue> = serde_json::from_slice(document).ok()?;
+    let keys: Vec<&RawValue> = serde_json::from_str(document.get("keys")?.get()).ok()?;
+    let alone = |key: &&RawValue| serde_json::from_str(key.get()).unwrap_or_default();
+    Some(keys.iter().map(alone).collect())
 }
 
 fn fits(jwk: &Value, algorithm: Algorithm) -> bool {

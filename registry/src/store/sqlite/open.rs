@@ -1,6 +1,7 @@
 //! Opening: what can be wrong with the file is found here and said in one line.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -24,6 +25,9 @@ pub(in crate::store) const SCHEMAS: [Schema; 2] = [
         include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
     ),
 ];
+
+/// Between two attempts to prepare a file that another program is preparing.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The path in `sqlite:<path>` or `sqlite://<path>`.
 pub(super) fn path_of(url: &str) -> Result<PathBuf, StoreError> {
@@ -64,7 +68,7 @@ pub(super) async fn connect(path: &Path, mode: Open) -> Result<(SqlitePool, Sqli
         });
     }
     if mode != Open::Read {
-        prepare(path, mode).await?;
+        prepare_in_turn(path, mode).await?;
     }
     let (reading, _) = reading(path).await?;
     let pool = || {
@@ -84,6 +88,20 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         .disable_statement_logging()
+}
+
+/// [`prepare`], again while another program does the same: SQLite does not wait out its busy timeout where it turns a
+/// file to WAL, because two that wait for each other there would never end.
+async fn prepare_in_turn(path: &Path, mode: Open) -> Result<(), StoreError> {
+    let give_up = Instant::now() + BUSY;
+    loop {
+        match prepare(path, mode).await {
+            Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Checks that the file can be written, and brings its schema up to date in one transaction.

@@ -155,23 +155,26 @@ async fn a_damaged_file_is_an_error_not_an_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_programs_may_make_the_same_registry_at_once() {
-    let directory = TempDir::new().unwrap();
-    let opening: Vec<_> = (0..6)
-        .map(|_| {
-            let url = file_url(&directory);
-            tokio::spawn(async move { SqliteStore::open(&url, Open::Create).await })
-        })
-        .collect();
-    for (number, opened) in opening.into_iter().enumerate() {
-        let store = opened.await.unwrap().unwrap();
-        store
-            .apply(
-                &add_tenant(&format!("tenant-{number}")),
-                &Actor::new("t"),
-                IfVersion::Any,
-            )
-            .await
-            .unwrap();
+    // Many rounds, because the moment in which SQLite does not wait is short.
+    for _ in 0..40 {
+        let directory = TempDir::new().unwrap();
+        let opening: Vec<_> = (0..6)
+            .map(|_| {
+                let url = file_url(&directory);
+                tokio::spawn(async move { SqliteStore::open(&url, Open::Create).await })
+            })
+            .collect();
+        for (number, opened) in opening.into_iter().enumerate() {
+            let store = opened.await.unwrap().unwrap();
+            store
+                .apply(
+                    &add_tenant(&format!("tenant-{number}")),
+                    &Actor::new("t"),
+                    IfVersion::Any,
+                )
+                .await
+                .unwrap();
+        }
     }
 }
 
