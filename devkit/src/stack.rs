@@ -223,6 +223,20 @@ impl Stack {
         self.idp_client()?.mint(request).await
     }
 
+    /// Writes a new token for routers that follow the control plane's feed, as an operator's token source would.
+    pub async fn renew_feed_token(&self) -> anyhow::Result<()> {
+        let request = MintRequest {
+            roles: vec!["registry:read".to_owned()],
+            ..MintRequest::good(crate::dev::OPERATOR)
+        };
+        let minted = self.mint(&request).await?;
+        let path = files::feed_token(self.state_dir());
+        // Beside and renamed: a reader sees the old one or the new one.
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, minted.token)?;
+        Ok(std::fs::rename(&beside, &path)?)
+    }
+
     /// A good user token of `tenant`.
     pub async fn token(&self, tenant: &str) -> anyhow::Result<Minted> {
         self.mint(&MintRequest::good(tenant)).await

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use identity::{CacheOptions, Identity};
 use registry::feed::FollowOptions;
+use registry::recent::Recent;
 use registry::{AnyStore, Open, Reader, Store as _};
 use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::caller::Callers;
 use crate::config::Config;
 use crate::endpoint;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 
 /// What endpoints answer from. Cloning is cheap.
@@ -29,6 +31,8 @@ pub struct ControlPlane {
     pub callers: Callers,
     /// Providers by kind, for links that name none.
     pub entra_providers: Arc<[contract::ProviderId]>,
+    /// What routers follow.
+    pub feed: Feed,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -38,6 +42,8 @@ pub struct Bound {
     listener: Listener,
     state: ControlPlane,
     drain: Duration,
+    stop_serving: Trigger,
+    serving_stopped: Shutdown,
     background: JoinSet<()>,
     stop_background: Trigger,
     background_stopped: Shutdown,
@@ -94,7 +100,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         providers.operators.clone(),
         CacheOptions::default(),
     );
-    let (writer, registry) = registry::channel(registry::Snapshot::empty());
+    let (mut writer, registry) = registry::channel(registry::Snapshot::empty());
+    let recent = Recent::default();
+    writer.keep(recent.clone());
+    let (stop_serving, serving_stopped) = drain::signal();
     let (stop_background, background_stopped) = drain::signal();
     let stopped = || background_stopped.clone();
     let mut background = JoinSet::new();
@@ -121,9 +130,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             registry: registry.clone(),
             callers: Callers { identity, registry },
             entra_providers,
+            feed: Feed::new(recent, serving_stopped.clone()),
             metrics,
         },
         drain: config.drain,
+        stop_serving,
+        serving_stopped,
         background,
         stop_background,
         background_stopped,
@@ -138,13 +150,12 @@ impl Bound {
 
     /// Serves until `stop`, then drains.
     pub async fn serve(mut self, stop: impl Future<Output = ()>) {
-        let (stop_serving, serving_stopped) = drain::signal();
         let routes = endpoint::routes(self.state.clone());
-        let serving = tokio::spawn(self.listener.serve(routes, serving_stopped, self.drain));
+        let serving = tokio::spawn(self.listener.serve(routes, self.serving_stopped, self.drain));
         tracing::info!("serving");
         stop.await;
         tracing::info!("draining");
-        stop_serving.fire();
+        self.stop_serving.fire();
         let _ = serving.await;
         self.stop_background.fire();
         drop(self.background_stopped);

@@ -25,6 +25,9 @@ pub enum Need {
     Destroy,
     /// A reader of the registry: a client certificate of the listener's CAs, or `registry:read`, or as [`Need::Read`].
     Follow,
+    /// A router that tells of itself, its keys included: a client certificate, or `registry:read`. Not `cluster:read`:
+    /// people who only look must not be able to add a key that cells believe.
+    Beat,
 }
 
 /// Seconds within which a sign-in is fresh enough for [`Need::Destroy`].
@@ -57,7 +60,7 @@ impl Callers {
         need: Need,
         now: i64,
     ) -> Result<Caller, Problem> {
-        if need == Need::Nothing || (need == Need::Follow && certificate.is_some()) {
+        if need == Need::Nothing || (matches!(need, Need::Follow | Need::Beat) && certificate.is_some()) {
             return Ok(Caller { principal: None });
         }
         let token = bearer(headers)?;
@@ -127,7 +130,7 @@ const fn scope(need: Need) -> &'static str {
         Need::Nothing => "",
         Need::Read => "cluster:read",
         Need::Write | Need::Destroy => "cluster:admin",
-        Need::Follow => "registry:read",
+        Need::Follow | Need::Beat => "registry:read",
     }
 }
 
@@ -137,6 +140,7 @@ fn holds(claims: &VerifiedClaims, need: Need) -> bool {
         Need::Read => &["cluster:read", "cluster:admin"],
         Need::Write | Need::Destroy => &["cluster:admin"],
         Need::Follow => &["registry:read", "cluster:read", "cluster:admin"],
+        Need::Beat => &["registry:read"],
     };
     claims.scopes.split(' ').any(|held| enough.contains(&held))
 }

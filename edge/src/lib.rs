@@ -6,7 +6,7 @@
 //! 1. [`endpoint`]: one table of all endpoints: what they are for, what they need, who answers. It makes the routes and
 //!    the OpenAPI document alike.
 //! 2. [`caller`]: who calls, and whether that is enough for this endpoint: scopes, a fresh sign-in.
-//! 3. `manage` and `tenancy`: parameters become one `registry::Command`, or a list is read.
+//! 3. `manage` and `tenancy`: parameters become one `registry::Command`, or a list is read; [`feed`]: routers follow.
 //! 4. [`write`]: the command is carried out under its condition, and audited.
 //! 5. [`answer`]: the envelope, with the status and headers that go with it.
 //!
@@ -19,6 +19,8 @@ pub mod caller;
 mod manage;
 
 mod tenancy;
+
+pub mod feed;
 
 pub mod write;
 

@@ -8,7 +8,10 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use crate::journal::Journal;
-use crate::snapshot::{RecordChange, Snapshot};
+use crate::news::News;
+#[cfg(feature = "store")]
+use crate::recent::Recent;
+use crate::snapshot::Snapshot;
 use crate::version::{Position, Version};
 
 /// Makes the two ends. Readers see `first` at once.
@@ -27,6 +30,9 @@ pub fn channel(first: Snapshot) -> (Writer, Reader) {
             shared: Arc::clone(&shared),
             floor: Position::default(),
             journal: None,
+            #[cfg(feature = "store")]
+            recent: None,
+            applied: None,
         },
         Reader { shared },
     )
@@ -76,12 +82,17 @@ fn said(published: Version, found: Version) -> String {
     }
 }
 
+type Told = Box<dyn Fn(&News) + Send>;
+
 /// The single end that publishes.
 pub struct Writer {
     shared: Arc<Shared>,
     /// The newest that was ever published, also before a restart: nothing older is.
     floor: Position,
     journal: Option<Journal>,
+    #[cfg(feature = "store")]
+    recent: Option<Recent>,
+    applied: Option<Told>,
 }
 
 impl Writer {
@@ -117,40 +128,72 @@ impl Writer {
         self.journal = Some(journal);
     }
 
+    /// Keeps the changes of the last while in `recent`, for those who follow this one.
+    #[cfg(feature = "store")]
+    pub fn keep(&mut self, recent: Recent) {
+        self.recent = Some(recent);
+    }
+
+    /// Tells `applied` of changes in the moment in which readers see them; it must not wait.
+    pub fn tell(&mut self, applied: impl Fn(&News) + Send + 'static) {
+        self.applied = Some(Box::new(applied));
+    }
+
     /// Replaces what readers see, in one step. A version never goes back.
     pub fn publish(&mut self, next: Snapshot) -> Result<(), WentBack> {
+        self.check(next.position())?;
         let moved = next.position() != self.current().position();
-        self.store(next)?;
-        if let Some(journal) = self.journal.as_ref().filter(|_| moved) {
-            journal.replaced();
+        self.store(next);
+        if moved {
+            if let Some(journal) = &self.journal {
+                journal.replaced();
+            }
+            #[cfg(feature = "store")]
+            if let Some(recent) = &self.recent {
+                recent.replaced();
+            }
         }
         Ok(())
     }
 
     /// Publishes the current snapshot with some changes.
-    pub fn advance(&mut self, position: Position, changes: &Arc<[RecordChange]>) -> Result<(), WentBack> {
+    pub fn advance(&mut self, news: &News) -> Result<(), WentBack> {
+        self.check(news.position)?;
         let current = self.current();
-        self.store(current.with(position, changes))?;
+        // Before readers are woken, so that a follower who is woken with them finds it.
+        #[cfg(feature = "store")]
+        if let Some(recent) = &self.recent {
+            recent.advanced(current.position(), news);
+        }
+        self.store(current.with(news.position, &news.changes));
+        if let Some(applied) = &self.applied {
+            applied(news);
+        }
         if let Some(journal) = &self.journal {
-            journal.advanced(current.position(), position, changes);
+            journal.advanced(current.position(), news);
         }
         Ok(())
     }
 
-    fn store(&mut self, next: Snapshot) -> Result<(), WentBack> {
-        let (floor, found) = (self.floor(), next.position());
+    fn check(&self, found: Position) -> Result<(), WentBack> {
+        let floor = self.floor();
         if found.version < floor.version || (found.version == floor.version && found != floor) {
             return Err(WentBack {
                 published: floor.version,
                 found: found.version,
             });
         }
+        Ok(())
+    }
+
+    fn store(&mut self, next: Snapshot) {
+        #[cfg(feature = "store")]
+        let found = next.version();
         self.shared.snapshot.store(Arc::new(next));
         #[cfg(feature = "store")]
         self.shared
             .versions
-            .send_if_modified(|version| std::mem::replace(version, found.version) != found.version);
-        Ok(())
+            .send_if_modified(|version| std::mem::replace(version, found) != found);
     }
 
     /// The source answered: readers have the newest there is.

@@ -7,10 +7,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::current::{WentBack, Writer};
-use crate::snapshot::{ImageError, RecordChange, Snapshot};
+use crate::news::News;
+use crate::snapshot::{ImageError, Snapshot};
 use crate::store::StoreError;
 use crate::version::{Position, Version};
 
@@ -26,17 +28,21 @@ pub trait Source: Send {
     fn next(&mut self, since: Position) -> impl Future<Output = Result<Next, StoreError>> + Send;
 }
 
-/// What a source has.
-#[derive(Debug)]
+/// What a source has. As JSON it is what the control plane's feed answers.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "next", rename_all = "snake_case")]
 pub enum Next {
     /// Nothing newer.
     Unchanged,
-    /// All changes up to this position.
-    Changes(Position, Vec<RecordChange>),
+    /// All changes up to a position.
+    Changes(News),
     /// The way from there to here is not known (or too long): load everything.
     Reload,
     /// The source is older than what is known, or has another history: something was restored or lost.
-    WentBack(Version),
+    WentBack {
+        /// Where it stands.
+        found: Version,
+    },
 }
 
 /// How to follow.
@@ -107,7 +113,7 @@ struct Compaction {
     from: Position,
     building: JoinHandle<Result<Snapshot, ImageError>>,
     /// What was published since.
-    waiting: Vec<(Position, Arc<[RecordChange]>)>,
+    waiting: Vec<News>,
     waiting_changes: usize,
 }
 
@@ -125,7 +131,7 @@ impl Follower {
         let next = if floor.version.epoch > 0 {
             let next = tokio::time::timeout(options.next_deadline, source.next(floor)).await;
             match next {
-                Ok(Ok(Next::Unchanged | Next::Changes(..))) if floor != current.position() => Next::Reload,
+                Ok(Ok(Next::Unchanged | Next::Changes(_))) if floor != current.position() => Next::Reload,
                 Ok(Ok(next)) => next,
                 Ok(Err(error)) => return Some(self.failed(source, writer, options, &error.to_string())),
                 Err(_) => return Some(self.failed(source, writer, options, "it did not answer in time")),
@@ -140,17 +146,16 @@ impl Follower {
                     self.compact(writer).await;
                 }
             }
-            Next::Changes(position, changes) => {
-                let changes: Arc<[RecordChange]> = changes.into();
+            Next::Changes(news) => {
                 // Newer than what it was put on, by the source's word; if a source breaks its word, the older state
                 // stays, and that is no contact.
-                if let Err(went_back) = writer.advance(position, &changes) {
+                if let Err(went_back) = writer.advance(&news) {
                     let text = went_back.to_string();
-                    return Some(self.refused(source, writer, options, position.version, &text));
+                    return Some(self.refused(source, writer, options, news.position.version, &text));
                 }
                 if let Some(compaction) = &mut self.compaction {
-                    compaction.waiting_changes += changes.len();
-                    compaction.waiting.push((position, changes));
+                    compaction.waiting_changes += news.changes.len();
+                    compaction.waiting.push(news);
                 }
                 self.succeeded(source, writer);
                 self.compact(writer).await;
@@ -169,7 +174,7 @@ impl Follower {
                 self.succeeded(source, writer);
                 tracing::info!(source = source.name(), %version, "registry loaded");
             }
-            Next::WentBack(found) => {
+            Next::WentBack { found } => {
                 let published = floor.version;
                 let text = WentBack { published, found }.to_string();
                 return Some(self.refused(source, writer, options, found, &text));
@@ -245,8 +250,8 @@ impl Follower {
             }
             Some(compaction) if compaction.building.is_finished() => match compaction.building.await {
                 Ok(Ok(mut snapshot)) if snapshot.position() == compaction.from => {
-                    for (position, changes) in &compaction.waiting {
-                        snapshot = snapshot.with(*position, changes);
+                    for news in &compaction.waiting {
+                        snapshot = snapshot.with(news.position, &news.changes);
                     }
                     // The same state laid out anew.
                     if let Err(error) = writer.publish(snapshot) {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::news::News;
 use crate::snapshot::RecordChange;
 use crate::version::Position;
 
@@ -50,16 +51,16 @@ pub struct Step {
 
 impl Journal {
     /// Changes were published.
-    pub(crate) fn advanced(&self, before: Position, after: Position, changes: &Arc<[RecordChange]>) {
+    pub(crate) fn advanced(&self, before: Position, news: &News) {
         let mut queue = self.lock();
-        queue.changes += changes.len().max(1);
+        queue.changes += news.changes.len().max(1);
         if queue.changes > MOST_WAITING {
             queue.replace();
         } else if !queue.waiting.replaced {
             queue.waiting.steps.push_back(Step {
                 before,
-                after,
-                changes: Arc::clone(changes),
+                after: news.position,
+                changes: Arc::clone(&news.changes),
             });
         }
         self.0.told.notify_all();
@@ -151,15 +152,19 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let journal = Journal::default();
-        let changes: Arc<[RecordChange]> = vec![removal(); 1000].into();
+        let upon = |number| News {
+            position: at(number + 1),
+            written_ms: 0,
+            changes: vec![removal(); 1000].into(),
+        };
         for number in 1..=100 {
-            journal.advanced(at(number), at(number + 1), &changes);
+            journal.advanced(at(number), &upon(number));
         }
         assert_eq!(journal.lock().waiting.steps.len(), 100);
-        journal.advanced(at(101), at(102), &changes);
+        journal.advanced(at(101), &upon(101));
         let waiting = journal.take();
         assert!(waiting.replaced && waiting.steps.is_empty());
-        journal.advanced(at(102), at(103), &changes);
+        journal.advanced(at(102), &upon(102));
         let waiting = journal.take();
         assert!(!waiting.replaced && waiting.steps.len() == 1);
         assert!(journal.take().is_empty());

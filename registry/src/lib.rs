@@ -7,12 +7,14 @@
 //! 5. [`moves`]: a move is several commands with waits between them.
 //! 6. [`feed`]: a router follows the store and never forgets what it knows.
 //! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
-//! 8. [`current`]: one writer publishes snapshots, readers look up without waiting.
+//! 8. [`current`]: one writer publishes snapshots and [`news`] of them, readers look up without waiting.
 //!
 //! 9. [`disk`]: what was published last survives a restart; [`journal`] leads there.
+//! 10. [`recent`]: what was published lately, for those who follow this process instead of the store.
+//! 11. [`upstream`]: whatever `REGISTRY_URL` names, as a router sees it: a store, or the control plane's feed.
 //!
-//! Only [`store`] and [`disk`] do I/O. Without the `store` feature this crate is modules 1 and 7 to 9: what a decision
-//! reads, with or without an async runtime.
+//! Only [`store`], [`upstream`] and [`disk`] do I/O. Without the `store` feature this crate is modules 1 and 7 to 9: what
+//! a decision reads, with or without an async runtime.
 
 pub mod model;
 
@@ -37,12 +39,20 @@ pub mod feed;
 
 pub mod snapshot;
 
+pub mod news;
+
 pub mod current;
+
+#[cfg(feature = "store")]
+pub mod recent;
 
 pub mod journal;
 
 #[cfg(feature = "disk")]
 pub mod disk;
+
+#[cfg(feature = "store")]
+pub mod upstream;
 
 #[cfg(feature = "store")]
 pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
@@ -52,6 +62,7 @@ pub use model::{
     Cell, CellState, Change, Heartbeat, Host, Link, LinkState, Phase, Placement, Record, Revocation,
     SetAside, Tenant, TenantState, Versioned,
 };
+pub use news::News;
 pub use snapshot::{Counts, LinkView, PlacementView, RecordChange, Snapshot, TenantView};
 #[cfg(feature = "store")]
 pub use store::{AnyStore, Open, PostgresStore, SqliteStore, Store, StoreError};

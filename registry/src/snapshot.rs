@@ -25,12 +25,12 @@ use contract::{CellId, LinkKind, TenantId};
 use serde::{Deserialize, Serialize};
 
 pub use build::Builder;
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 pub(crate) use hash::hash as checksum;
 pub use image::ImageError;
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 pub(crate) use image::ReadAt;
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 pub use image::ReadError;
 pub use view::{Counts, LinkView, PlacementView, TenantView};
 
@@ -66,6 +66,15 @@ pub enum RecordChange {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl RecordChange {
+    /// Whether its record makes sense by itself. Whoever reads a store sets such a row aside; from a file or a peer, it
+    /// is the mark of something that is wrong as a whole.
+    #[cfg(any(feature = "disk", feature = "store"))]
+    pub(crate) fn is_sound(&self) -> bool {
+        !matches!(self, Self::Put(record) if record.check().is_err())
+    }
 }
 
 /// One version of the registry. Cloning is cheap.
@@ -120,19 +129,50 @@ impl Snapshot {
 
     /// The base of a file as [`Snapshot::write_base`] wrote it: every shard is read and checked, on as many threads as
     /// there are processors; no record is parsed.
-    #[cfg(feature = "disk")]
+    #[cfg(any(feature = "disk", feature = "store"))]
     pub(crate) fn read_base(length: u64, read: ReadAt<'_>) -> Result<Self, ReadError> {
         Ok(Self::over(Base::read(length, read)?))
     }
 
     /// Writes the base; the delta is left out, so [`Snapshot::compacted`] comes first. Returns the bytes written.
-    #[cfg(feature = "disk")]
+    #[cfg(any(feature = "disk", feature = "store"))]
     pub(crate) fn write_base(&self, out: &mut dyn std::io::Write) -> std::io::Result<u64> {
         self.base.write(out)
     }
 
+    /// The whole state as bytes, laid out as in memory: what a base file holds, and what a feed hands on.
+    #[cfg(feature = "store")]
+    pub fn image(&self) -> std::io::Result<Vec<u8>> {
+        let compacted = if self.is_compact() {
+            None
+        } else {
+            Some(self.compacted().map_err(std::io::Error::other)?)
+        };
+        let snapshot = compacted.as_ref().unwrap_or(self);
+        let mut bytes = Vec::with_capacity(snapshot.base_size());
+        snapshot.write_base(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads what [`Snapshot::image`] gave: all of it is checked, no record is parsed.
+    #[cfg(feature = "store")]
+    pub fn from_image(image: &[u8]) -> Result<Self, ImageError> {
+        let read = Self::read_base(image.len() as u64, &|bytes, offset| {
+            let from = usize::try_from(offset)
+                .ok()
+                .and_then(|offset| image.get(offset..));
+            let from = from.and_then(|rest| rest.get(..bytes.len()));
+            bytes.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        });
+        read.map_err(|error| match error {
+            ReadError::Image(error) => error,
+            ReadError::Io(_) => ImageError::Truncated,
+        })
+    }
+
     /// Whether the base is all there is.
-    #[cfg(feature = "disk")]
+    #[cfg(any(feature = "disk", feature = "store"))]
     pub(crate) fn is_compact(&self) -> bool {
         self.base.position == self.position && self.delta_len() == 0
     }

@@ -25,7 +25,7 @@ use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
-use crate::world::Edge;
+use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
 use crate::{following, grpc, policy_file};
 
@@ -85,10 +85,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 
     // Before anything of ours is written. Without a registry, one that is on disk will do.
     let state_dir = config.state_dir.as_deref();
-    let opened = following::open(&config.registry_url).await;
+    let opened = config.registry.open().await;
     let on_disk = state_dir.is_some_and(kept::is_there);
-    let (store, unopened) = match opened {
-        Ok(store) => (Some(store), None),
+    let (upstream, unopened) = match opened {
+        Ok(upstream) => (Some(upstream), None),
         Err(error) if on_disk => (None, Some(error)),
         Err(error) => return Err(error).context("REGISTRY_URL"),
     };
@@ -108,6 +108,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 
     let mut started = kept::start(state_dir);
     let registry = started.reader.clone();
+    let propagation = metrics.registry_propagation_seconds.clone();
+    started.writer.tell(move |news| {
+        // Clocks differ between hosts: what seems to come before it was written took no time.
+        let took = unix_millis().saturating_sub(news.written_ms).max(0);
+        propagation.observe(Duration::from_millis(took.unsigned_abs()).as_secs_f64());
+    });
     if let Some(error) = unopened {
         // Refused files may have left nothing.
         if !registry.load().is_loaded() {
@@ -156,9 +162,13 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let kept = started.kept.clone();
     let keep = started.keep(stopped()).context("cannot start threads")?;
     background.spawn(keep);
-    let (store, opened) = watch::channel(store);
-    let url = config.registry_url.clone();
-    background.spawn(following::follow(url, store, started.writer, stopped()));
+    let (upstream, opened) = watch::channel(upstream);
+    background.spawn(following::follow(
+        config.registry.clone(),
+        upstream,
+        started.writer,
+        stopped(),
+    ));
     let fetch = config
         .providers
         .fetch_options(config.state_dir.as_ref().map(|dir| dir.join("keys")));

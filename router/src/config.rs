@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use decision::{AuthMode, CbaMode};
+use registry::upstream::Address;
 use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Variable, variable};
 use service::tls::TlsFiles;
@@ -21,7 +22,23 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REGISTRY_URL",
         "",
-        "where the cells registry is: sqlite:/path/to/registry.db or postgres://user@host/database (password in PGPASSWORD or PGPASSFILE)",
+        "where the cells registry is: sqlite:/path/to/registry.db, postgres://user@host/database (password in PGPASSWORD or PGPASSFILE) or the control plane's https://host/manage/registry",
+    ),
+    variable(
+        "REGISTRY_TOKEN_FILE",
+        "",
+        "for https: file with a token that holds registry:read; read anew when it changes",
+    ),
+    variable(
+        "REGISTRY_CERT",
+        "",
+        "for https: PEM chain of this router's client certificate, instead of a token",
+    ),
+    variable("REGISTRY_KEY", "", "its PEM key"),
+    variable(
+        "REGISTRY_CA_FILE",
+        "",
+        "for https: PEM CAs that the control plane's certificate must come from, instead of the system's",
     ),
     providers::IDENTITY_CONFIG,
     variable(
@@ -132,8 +149,8 @@ pub enum Environment {
 /// A usable configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Path of the SQLite registry.
-    pub registry_url: String,
+    /// The registry.
+    pub registry: Address,
     /// Who is trusted.
     pub providers: Providers,
     /// Path of the policy file.

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use identity::{Minter, Secret};
-use registry::{AnyStore, Heartbeat, Reader, Store as _};
+use registry::upstream::Upstream;
+use registry::{Heartbeat, Reader};
 use serde_json::Value;
 
 use crate::following::Opened;
@@ -20,6 +21,9 @@ use service::drain::Shutdown;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A move waits for heartbeats, so a newly applied version is reported soon, but a burst of changes costs one write.
 const AFTER_CHANGE: Duration = Duration::from_millis(20);
+/// Between two beats, however much changes: a registry that changes a hundred times a second must not be written to a
+/// hundred times a second by each router.
+const BETWEEN: Duration = Duration::from_millis(250);
 /// How long after its last heartbeat a router's key is still published: longer than an assertion lives, so that what a
 /// router signed before it stopped is believed; not for ever, because its key may have gone with it.
 const TRUSTED_FOR_MS: i64 = 120_000;
@@ -133,12 +137,13 @@ pub async fn beat(
     let mut acknowledged = xds.subscribe();
     let mut fired = std::pin::pin!(shutdown.fired());
     let (mut beaten, mut warned) = (false, false);
-    let store = tokio::select! {
+    let upstream = tokio::select! {
         () = &mut fired => return,
-        store = opened.wait_for(Option::is_some) => store.ok().and_then(|store| store.clone()),
+        upstream = opened.wait_for(Option::is_some) => upstream.ok().and_then(|upstream| upstream.clone()),
     };
-    let Some(store) = store else { return };
+    let Some(upstream) = upstream else { return };
     loop {
+        let began = Instant::now();
         let heartbeat = Heartbeat {
             router: fleet.router_id.clone(),
             version: registry.load().version(),
@@ -146,7 +151,7 @@ pub async fn beat(
             keys: vec![fleet.own.clone()],
             xds: xds.acknowledged(),
         };
-        match tokio::time::timeout(DEADLINE, exchange(&store, &fleet, heartbeat, beaten)).await {
+        match tokio::time::timeout(DEADLINE, exchange(&upstream, &fleet, heartbeat, beaten)).await {
             Ok(Ok(())) => (beaten, warned) = (true, false),
             failed => {
                 metrics.refresh_failed("heartbeat");
@@ -166,7 +171,8 @@ pub async fn beat(
                 _ = applied.changed() => {}
                 _ = acknowledged.changed() => {}
             }
-            tokio::time::sleep(AFTER_CHANGE).await;
+            let soonest = (began + BETWEEN).saturating_duration_since(Instant::now());
+            tokio::time::sleep(soonest.max(AFTER_CHANGE)).await;
         };
         tokio::select! {
             () = &mut fired => break,
@@ -175,14 +181,25 @@ pub async fn beat(
         }
     }
     // An orderly goodbye, so that no move waits for us. Without it we count as gone after 10 s.
-    let _ = tokio::time::timeout(DEADLINE, store.forget(&fleet.router_id)).await;
+    let _ = tokio::time::timeout(DEADLINE, upstream.forget(&fleet.router_id)).await;
 }
 
 /// Learns the others' keys, which must work even where our own beat cannot be written, then beats.
-async fn exchange(store: &AnyStore, fleet: &Fleet, heartbeat: Heartbeat, beaten: bool) -> Result<(), String> {
-    let known = store.heartbeats().await.map_err(|error| error.to_string())?;
-    fleet.learn(&known, store.now_ms());
-    store.beat(&heartbeat).await.map_err(|error| error.to_string())?;
+async fn exchange(
+    upstream: &Upstream,
+    fleet: &Fleet,
+    heartbeat: Heartbeat,
+    beaten: bool,
+) -> Result<(), String> {
+    let heard = upstream
+        .beat(&heartbeat)
+        .await
+        .map_err(|error| error.to_string())?;
+    let known = heard.known;
+    fleet.learn(&known, heard.now_ms);
+    if let Some(refused) = heard.refused {
+        return Err(refused);
+    }
     // Nobody else writes our row, unless two replicas were given one id: then each hides the other from moves, and
     // cells refuse what one of them signs.
     let stolen = |row: &&Heartbeat| row.router == heartbeat.router && !row.keys.contains(&fleet.own);

@@ -19,6 +19,11 @@ const CHECK_BUCKETS: [f64; 12] = [
     1e-6, 2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3,
 ];
 
+/// Upper bounds in seconds. A change reaches a router within some milliseconds.
+const PROPAGATION_BUCKETS: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0, 10.0,
+];
+
 /// The label of denied checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
@@ -48,6 +53,8 @@ pub struct Metrics {
     pub registry_version: Gauge,
     /// Seconds since the feed last heard from the registry.
     pub registry_staleness_seconds: Gauge,
+    /// From the writing of a change, by its writer's clock, until checks are decided by it, in seconds.
+    pub registry_propagation_seconds: Histogram,
     /// The number of the registry version that is on disk.
     pub registry_disk_version: Gauge,
     /// Failed attempts to keep the registry on disk.
@@ -77,6 +84,7 @@ impl Metrics {
         let cell_claims_audited = Counter::default();
         let registry_version = Gauge::default();
         let registry_staleness_seconds = Gauge::default();
+        let registry_propagation_seconds = Histogram::new(PROPAGATION_BUCKETS);
         let registry_disk_version = Gauge::default();
         let registry_disk_errors = Counter::default();
         let set_aside = Gauge::default();
@@ -131,6 +139,11 @@ impl Metrics {
             registry_staleness_seconds.clone(),
         );
         registry.register(
+            "registry_propagation_seconds",
+            "From the writing of a registry change until checks are decided by it",
+            registry_propagation_seconds.clone(),
+        );
+        registry.register(
             "registry_disk_version",
             "Number of the registry version that is on disk",
             registry_disk_version.clone(),
@@ -175,6 +188,7 @@ impl Metrics {
             cell_claims_audited,
             registry_version,
             registry_staleness_seconds,
+            registry_propagation_seconds,
             registry_disk_version,
             registry_disk_errors,
             set_aside,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use registry::upstream::{Access, Address};
 use tracing_subscriber::EnvFilter;
 
 use crate::tls::{Clients, ServerTls, TlsFiles};
@@ -270,18 +271,49 @@ impl<'e, L: Lookup> Settings<'e, L> {
             .unwrap_or(0)
     }
 
-    /// `REGISTRY_URL`.
+    /// `REGISTRY_URL` of a database.
     pub fn registry_url(&mut self) -> Option<String> {
-        let Some(url) = self.get("REGISTRY_URL") else {
-            self.errors
-                .push("REGISTRY_URL: missing; for example sqlite:/var/lib/alphaswarm/registry.db".to_owned());
-            return None;
+        let url = self.registry_named()?;
+        self.good_registry(registry::AnyStore::check(&url)).then_some(url)
+    }
+
+    /// `REGISTRY_URL` of a database or a feed, and what a feed needs.
+    pub fn registry_address(&mut self) -> Option<Address> {
+        let url = self.registry_named()?;
+        let file = |name| self.get(name).map(PathBuf::from);
+        let (token, authorities) = (file("REGISTRY_TOKEN_FILE"), file("REGISTRY_CA_FILE"));
+        let certificate = match (file("REGISTRY_CERT"), file("REGISTRY_KEY")) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                self.error("REGISTRY_CERT, REGISTRY_KEY: a client certificate needs both");
+                None
+            }
         };
-        if let Err(error) = registry::AnyStore::check(&url) {
-            self.errors.push(format!("REGISTRY_URL: {error}"));
-            return None;
+        let address = Address {
+            url,
+            access: Access {
+                token,
+                authorities,
+                certificate,
+            },
+        };
+        self.good_registry(address.check()).then_some(address)
+    }
+
+    fn registry_named(&mut self) -> Option<String> {
+        let url = self.get("REGISTRY_URL");
+        if url.is_none() {
+            self.error("REGISTRY_URL: missing; for example sqlite:/var/lib/alphaswarm/registry.db");
         }
-        Some(url)
+        url
+    }
+
+    fn good_registry(&mut self, checked: Result<(), registry::StoreError>) -> bool {
+        if let Err(error) = &checked {
+            self.error(format!("REGISTRY_URL: {error}"));
+        }
+        checked.is_ok()
     }
 
     /// A duration from a second to a week.

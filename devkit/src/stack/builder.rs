@@ -31,6 +31,7 @@ pub struct Builder {
     policy: Option<String>,
     seed: bool,
     control_plane: bool,
+    feed: bool,
     held: BTreeSet<Part>,
     left_out: BTreeSet<Part>,
     env: Vec<(Part, String, String)>,
@@ -51,6 +52,7 @@ impl Default for Builder {
             policy: None,
             seed: true,
             control_plane: false,
+            feed: false,
             held: BTreeSet::new(),
             left_out: BTreeSet::new(),
             env: Vec::new(),
@@ -148,6 +150,16 @@ impl Builder {
         }
     }
 
+    /// With the control plane, and with routers that follow its feed instead of the database.
+    #[must_use]
+    pub fn feed(self) -> Self {
+        Self {
+            control_plane: true,
+            feed: true,
+            ..self
+        }
+    }
+
     /// Does not start `part` yet: [`Stack::start`] does.
     #[must_use]
     pub fn hold(mut self, part: Part) -> Self {
@@ -226,6 +238,9 @@ impl Builder {
         )?;
         for part in &parts {
             let mut spec = self.spec(&stack, *part, envoy.as_ref())?;
+            if self.feed && matches!(part, Part::Router(_)) {
+                programs::follow_feed(&mut spec, stack.state_dir(), stack.ports());
+            }
             for (_, name, value) in self.env.iter().filter(|(of, ..)| of == part) {
                 spec.env.insert(name.clone(), value.clone());
             }
@@ -241,7 +256,10 @@ impl Builder {
             |part| matches!(part, Part::Router(_) | Part::ControlPlane),
             |part| matches!(part, Part::Envoy(_)),
         ];
-        for group in groups {
+        for (number, group) in groups.into_iter().enumerate() {
+            if self.feed && number == 1 {
+                stack.renew_feed_token().await?;
+            }
             let wanted = stack
                 .programs()
                 .filter(|(part, _)| group(part) && !self.held.contains(part));

@@ -22,6 +22,11 @@ pub(super) fn registry_url(folder: &Path) -> String {
     format!("sqlite:{}", folder.join("registry.db").display())
 }
 
+/// The token with which routers follow the control plane's feed.
+pub(super) fn feed_token(folder: &Path) -> PathBuf {
+    folder.join("state").join("feed-token")
+}
+
 /// A program's own folder (keys, last good state).
 pub(super) fn private(folder: &Path, program: &str) -> PathBuf {
     folder.join("state").join(program)

@@ -129,6 +129,16 @@ pub(super) fn control_plane(folder: &Path, ports: Ports) -> anyhow::Result<Spec>
     })
 }
 
+/// A router that knows the control plane and not the database.
+pub(super) fn follow_feed(spec: &mut Spec, folder: &Path, ports: Ports) {
+    let control_plane = ports.addr(port::CONTROL_PLANE);
+    let token = files::feed_token(folder).display().to_string();
+    spec.env.extend(owned([
+        ("REGISTRY_URL", format!("http://{control_plane}/manage/registry")),
+        ("REGISTRY_TOKEN_FILE", token),
+    ]));
+}
+
 /// Envoy `n` on its own ports, in front of the router on the ports `router`.
 pub(super) fn envoy(
     folder: &Path,

@@ -37,6 +37,7 @@ mod key_files;
 mod cold_start;
 mod drain;
 mod hot_swap;
+mod http_feed;
 mod kept_on_disk;
 mod many_changes;
 mod router_faults;

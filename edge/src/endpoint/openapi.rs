@@ -81,6 +81,7 @@ const fn demand(need: Need) -> &'static str {
         Need::Read => "Needs cluster:read.",
         Need::Write => "Needs cluster:admin.",
         Need::Destroy => "Needs cluster:admin and a strong sign-in of the last 15 minutes.",
-        Need::Follow => "Needs registry:read, or a client certificate.",
+        Need::Follow => "Needs registry:read, cluster:read, or a client certificate.",
+        Need::Beat => "Needs registry:read, or a client certificate.",
     }
 }

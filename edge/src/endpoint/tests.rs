@@ -22,7 +22,7 @@ fn every_endpoint_is_documented_once_and_says_what_it_needs() {
         let changes = method != "get";
         assert_eq!(
             changes,
-            matches!(need, Need::Write | Need::Destroy),
+            matches!(need, Need::Write | Need::Destroy | Need::Beat),
             "{method} {path}"
         );
     }

@@ -106,8 +106,7 @@ fn record(bytes: &[u8], at: Position) -> Result<Taken<'_>, Reason> {
         return Err(Reason::Position { before: at, after });
     }
     let changes: Vec<RecordChange> = serde_json::from_slice(json).map_err(|_| Reason::OutOfBounds)?;
-    let bad = |change: &RecordChange| matches!(change, RecordChange::Put(record) if record.check().is_err());
-    if changes.iter().any(bad) {
+    if !changes.iter().all(RecordChange::is_sound) {
         return Err(Reason::OutOfBounds);
     }
     Ok((after, changes, left))

@@ -1,7 +1,6 @@
 //! Writing and reading back, and every way in which files can be wrong.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use contract::LinkKind;
@@ -11,6 +10,7 @@ use super::*;
 use crate::current::{Writer, channel};
 use crate::journal::Journal;
 use crate::model::{Link, LinkState, Record, Tenant, TenantState};
+use crate::news::News;
 use crate::snapshot::{Builder, RecordChange};
 use crate::version::Version;
 
@@ -18,6 +18,14 @@ fn at(number: u64) -> Position {
     Position {
         version: Version { epoch: 1, number },
         lineage: number as i64 * 11,
+    }
+}
+
+fn news(number: u64, changes: Vec<RecordChange>) -> News {
+    News {
+        position: at(number),
+        written_ms: 0,
+        changes: changes.into(),
     }
 }
 
@@ -121,7 +129,7 @@ impl World {
     }
 
     fn advance(&mut self, number: u64, changes: Vec<RecordChange>) {
-        self.writer.advance(at(number), &changes.into()).unwrap();
+        self.writer.advance(&news(number, changes)).unwrap();
         self.writer.contacted();
     }
 
@@ -433,7 +441,7 @@ fn a_keeper_writes_what_is_left_before_it_goes() {
     writer.publish(base).unwrap();
     writer.contacted();
     for number in 2..200 {
-        writer.advance(at(number), &Arc::from([put(number)])).unwrap();
+        writer.advance(&news(number, vec![put(number)])).unwrap();
     }
     journal.close();
     running.join().unwrap();

@@ -9,7 +9,7 @@ use contract::LinkKind;
 use super::*;
 use crate::current::{Reader, channel};
 use crate::model::{Cell, CellState, Link, LinkState, Record, Tenant, TenantState};
-use crate::snapshot::Builder;
+use crate::snapshot::{Builder, RecordChange};
 
 type Answer<T> = Result<T, StoreError>;
 
@@ -54,6 +54,14 @@ impl Source for Script {
         let answer = self.0.lock().unwrap().nexts.pop_front();
         answer.unwrap_or(Ok(Next::Unchanged))
     }
+}
+
+fn changes(position: Position, changes: Vec<RecordChange>) -> Next {
+    Next::Changes(News {
+        position,
+        written_ms: 0,
+        changes: changes.into(),
+    })
 }
 
 fn gone() -> StoreError {
@@ -223,7 +231,7 @@ async fn a_change_that_is_refused_is_no_contact() {
     let script = Script::default();
     // By its word newer than what it was asked for, and it is not.
     for _ in 0..1_000 {
-        script.next(Ok(Next::Changes(at(1, 4), vec![tenant(7)])));
+        script.next(Ok(changes(at(1, 4), vec![tenant(7)])));
     }
     let following = start(script, snapshot(at(1, 5), 0..3));
     following
@@ -249,7 +257,9 @@ async fn a_change_that_is_refused_is_no_contact() {
 async fn what_was_published_before_a_restart_is_what_a_source_must_know() {
     let script = Script::default();
     for _ in 0..1_000 {
-        script.next(Ok(Next::WentBack(at(1, 7).version)));
+        script.next(Ok(Next::WentBack {
+            found: at(1, 7).version,
+        }));
     }
     let following = start_again(script, snapshot(at(1, 5), 0..3), at(1, 9));
     following
@@ -272,7 +282,9 @@ async fn what_was_published_before_a_restart_is_what_a_source_must_know() {
 async fn without_a_snapshot_the_floor_still_holds() {
     let script = Script::default();
     for _ in 0..1_000 {
-        script.next(Ok(Next::WentBack(at(1, 7).version)));
+        script.next(Ok(Next::WentBack {
+            found: at(1, 7).version,
+        }));
     }
     let following = start_again(script, Snapshot::empty(), at(1, 9));
     following
@@ -300,8 +312,8 @@ async fn a_compaction_loses_no_change_that_comes_meanwhile() {
     while compacted < 3 && Instant::now() < deadline {
         number += 1;
         let first = (number - 1) * 300;
-        let changes = (first..first + 300).map(tenant).collect();
-        following.script.next(Ok(Next::Changes(at(1, number), changes)));
+        let some = (first..first + 300).map(tenant).collect();
+        following.script.next(Ok(changes(at(1, number), some)));
         following
             .until("the change", |reader| {
                 reader.load().version() == at(1, number).version

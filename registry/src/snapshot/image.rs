@@ -14,9 +14,9 @@
 //! All numbers are little endian. Every read is checked against its shard, because an image may come from a disk:
 //! a wrong offset gives "not there", never a wrong answer from another section and never a panic.
 
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 mod check;
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 mod file;
 
 use contract::LinkKind;
@@ -28,9 +28,9 @@ use crate::key::Key;
 use crate::model::{Cell, LinkState, Phase, Revocation, TenantState};
 use crate::version::Position;
 
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 pub(crate) use file::ReadAt;
-#[cfg(feature = "disk")]
+#[cfg(any(feature = "disk", feature = "store"))]
 pub use file::ReadError;
 
 /// Of the files; the image in memory has none.

@@ -62,6 +62,15 @@ impl AnyStore {
         each!(self, Self, store => Box::pin(store.close()).await);
     }
 
+    /// What follows it.
+    #[must_use]
+    pub fn follower(&self) -> AnySource {
+        match self {
+            Self::Sqlite(store) => AnySource::Sqlite(store.follower()),
+            Self::Postgres(store) => AnySource::Postgres(Box::new(store.follower())),
+        }
+    }
+
     /// The same store with another clock (milliseconds since 1970), for tests of what depends on time.
     #[must_use]
     pub fn with_clock(self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
@@ -126,10 +135,7 @@ impl Store for AnyStore {
     }
 
     fn source(&self) -> impl Source + 'static {
-        match self {
-            Self::Sqlite(store) => AnySource::Sqlite(store.follower()),
-            Self::Postgres(store) => AnySource::Postgres(Box::new(store.follower())),
-        }
+        self.follower()
     }
 }
 

@@ -16,7 +16,9 @@ pub(super) fn without_log(position: Position, since: Position) -> Option<Next> {
     } else if position.version.epoch > since.version.epoch {
         Some(Next::Reload)
     } else if position.version <= since.version {
-        Some(Next::WentBack(position.version))
+        Some(Next::WentBack {
+            found: position.version,
+        })
     } else {
         None
     }
@@ -27,7 +29,7 @@ pub(super) fn without_log(position: Position, since: Position) -> Option<Next> {
 pub(super) fn another_way(lineage: Option<i64>, since: Position) -> Option<Next> {
     match lineage {
         Some(lineage) if lineage == since.lineage => None,
-        Some(_) => Some(Next::WentBack(since.version)),
+        Some(_) => Some(Next::WentBack { found: since.version }),
         None => Some(Next::Reload),
     }
 }

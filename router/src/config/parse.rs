@@ -78,7 +78,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
                 .push("AUTH_MODE: optional and disabled need all three listeners on loopback".to_owned());
         }
     }
-    let registry_url = p.registry_url();
+    let registry = p.registry_address();
     let providers = Providers::read(&mut p, auth_mode == AuthMode::Required);
     let policy_file = p.get("POLICY_FILE").map(PathBuf::from);
     if let Some(path) = &policy_file
@@ -99,9 +99,9 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
     let (log, log_json) = p.log();
 
-    match (registry_url, providers) {
-        (Some(registry_url), Some(providers)) if p.errors.is_empty() => Ok(Config {
-            registry_url,
+    match (registry, providers) {
+        (Some(registry), Some(providers)) if p.errors.is_empty() => Ok(Config {
+            registry,
             providers,
             policy_file,
             auth_mode,

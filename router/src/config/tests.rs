@@ -193,7 +193,7 @@ fn a_password_in_a_url_is_not_echoed() {
         assert!(!errors.join("").contains("hunter2"), "{errors:?}");
     }
     let good = parse(&[("REGISTRY_URL", "postgres://user:hunter2@db/x")]).unwrap();
-    assert_eq!(good.registry_url, "postgres://user:hunter2@db/x");
+    assert_eq!(good.registry.url, "postgres://user:hunter2@db/x");
     for (value, shown) in [
         ("mysql://user:hunter2@db/x?y=a@b", "mysql://…@db/x?y=a@b"),
         ("mysql://user:hunt@er2@db", "mysql://…@db"),

@@ -16,6 +16,7 @@ use super::server::Server;
 use super::{open, read, rows};
 use crate::feed::{Next, Source};
 use crate::key::Kind;
+use crate::news::News;
 use crate::snapshot::{Builder, ImageError, Snapshot};
 use crate::version::Position;
 
@@ -231,11 +232,13 @@ async fn newer(connection: &mut PgConnection, since: Position) -> Result<Next, s
         return Ok(Next::Reload);
     }
     let (mut changes, mut looked_up) = (Vec::with_capacity(log.len()), 0);
+    let mut written_ms = i64::MAX;
     for change in log {
         // The tables are the truth; an unreadable log only costs a full load.
         let Ok(change) = change else {
             return Ok(Next::Reload);
         };
+        written_ms = written_ms.min(change.at_ms);
         let keys = delta::take(change, &mut changes);
         // One statement by hand may touch every row there is.
         looked_up += keys.len();
@@ -247,7 +250,11 @@ async fn newer(connection: &mut PgConnection, since: Position) -> Result<Next, s
             changes.push(delta::looked_up(key, found));
         }
     }
-    Ok(Next::Changes(position, changes))
+    Ok(Next::Changes(News {
+        position,
+        written_ms,
+        changes: changes.into(),
+    }))
 }
 
 /// More rows than these, each looked up by its key, are read as a whole registry instead.

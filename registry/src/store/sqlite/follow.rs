@@ -10,6 +10,7 @@ use super::super::{StoreError, decode};
 use super::{open, read, rows};
 use crate::feed::{Next, Source};
 use crate::key::Kind;
+use crate::news::News;
 use crate::snapshot::{Builder, ImageError, Snapshot};
 use crate::version::Position;
 
@@ -237,15 +238,21 @@ async fn newer(path: &Path, connection: &mut SqliteConnection, since: Position) 
         return Ok(Next::Reload);
     }
     let mut changes = Vec::with_capacity(log.len());
+    let mut written_ms = i64::MAX;
     for change in log {
         // The tables are the truth; an unreadable log only costs a full load.
         let Ok(change) = change else {
             return Ok(Next::Reload);
         };
+        written_ms = written_ms.min(change.at_ms);
         for key in delta::take(change, &mut changes) {
             let found = read::find(connection, &key).await.map_err(explain)?;
             changes.push(delta::looked_up(key, found));
         }
     }
-    Ok(Next::Changes(position, changes))
+    Ok(Next::Changes(News {
+        position,
+        written_ms,
+        changes: changes.into(),
+    }))
 }

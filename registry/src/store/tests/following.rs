@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::feed::Next;
+use crate::news::News;
 use crate::snapshot::{RecordChange, Snapshot};
 
 /// Everything that is there, or the deadline's panic.
@@ -10,9 +11,9 @@ pub(in crate::store) async fn advance(source: &mut impl Source, snapshot: Snapsh
     while Instant::now() < deadline {
         match source.next(snapshot.position()).await.unwrap() {
             Next::Unchanged => {}
-            Next::Changes(position, changes) => return snapshot.with(position, &changes),
+            Next::Changes(news) => return snapshot.with(news.position, &news.changes),
             Next::Reload => return source.load().await.unwrap(),
-            Next::WentBack(version) => panic!("went back to {version}"),
+            Next::WentBack { found: version } => panic!("went back to {version}"),
         }
     }
     panic!("nothing newer came");
@@ -229,7 +230,7 @@ pub(super) async fn a_change_touches_what_it_names(registry: Registry) {
         })
         .await;
     match source.next(snapshot.position()).await.unwrap() {
-        Next::Changes(_, changes) => {
+        Next::Changes(News { changes, .. }) => {
             assert!(
                 matches!(&changes[..], [RecordChange::Put(Record::Placement(_))]),
                 "{changes:?}"

@@ -180,9 +180,9 @@ async fn compare(registry: Registry, steps: Vec<(Command, View)>) -> Result<(), 
         if number % 7 == 0 && followed.version() != model.version {
             followed = match source.next(followed.position()).await.unwrap() {
                 Next::Unchanged => followed,
-                Next::Changes(position, changes) => followed.with(position, &changes),
+                Next::Changes(news) => followed.with(news.position, &news.changes),
                 Next::Reload => source.load().await.unwrap(),
-                Next::WentBack(version) => {
+                Next::WentBack { found: version } => {
                     return Err(TestCaseError::fail(format!("went back to {version}")));
                 }
             };
@@ -223,9 +223,9 @@ async fn compare(registry: Registry, steps: Vec<(Command, View)>) -> Result<(), 
         false => source.next(followed.position()).await.unwrap(),
     };
     let followed = match next {
-        Next::Changes(position, changes) => followed.with(position, &changes),
+        Next::Changes(news) => followed.with(news.position, &news.changes),
         Next::Reload => source.load().await.unwrap(),
-        Next::Unchanged | Next::WentBack(_) => followed,
+        Next::Unchanged | Next::WentBack { .. } => followed,
     };
     for snapshot in [followed, source.load().await.unwrap()] {
         prop_assert_eq!(snapshot.version(), model.version);

@@ -95,12 +95,12 @@ async fn a_failover_that_lost_writes_is_refused_until_it_is_adopted() {
     assert_eq!(apply(add_tenant("other-1")).await.version, known.version());
     assert!(matches!(
         second.next(known.position()).await,
-        Ok(Next::WentBack(_))
+        Ok(Next::WentBack { .. })
     ));
     apply(add_tenant("other-2")).await;
     assert!(matches!(
         second.next(known.position()).await,
-        Ok(Next::WentBack(_))
+        Ok(Next::WentBack { .. })
     ));
     assert!(reader.load().tenant("other-1").is_none() && reader.status().refused.is_some());
     let adopted = apply(Command::Adopt).await.version;

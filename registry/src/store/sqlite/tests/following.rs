@@ -38,7 +38,7 @@ async fn a_restored_registry_is_noticed_until_it_is_adopted() {
     let found = restored.position().await.unwrap().version;
     assert!(found < snapshot.version());
     assert!(
-        matches!(source.next(snapshot.position()).await.unwrap(), Next::WentBack(version) if version == found)
+        matches!(source.next(snapshot.position()).await.unwrap(), Next::WentBack { found: version } if version == found)
     );
     // Written to until it has the same number again, and more: still another history.
     let apply = async |command: Command| {
@@ -50,12 +50,12 @@ async fn a_restored_registry_is_noticed_until_it_is_adopted() {
     assert_eq!(apply(add_tenant("other-1")).await.version, snapshot.version());
     assert!(matches!(
         source.next(snapshot.position()).await.unwrap(),
-        Next::WentBack(_)
+        Next::WentBack { .. }
     ));
     apply(add_tenant("other-2")).await;
     assert!(matches!(
         source.next(snapshot.position()).await.unwrap(),
-        Next::WentBack(_)
+        Next::WentBack { .. }
     ));
     let adopted = apply(Command::Adopt).await.version;
     assert!(matches!(
