@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use benches::direct::{self, Asking};
 use benches::estimates;
+use benches::registry::{self, Extent};
 use benches::report::{Figure, Report};
 use benches::rounds::{self, Loading};
 use benches::tokens;
@@ -35,6 +36,15 @@ struct Args {
     /// Only the verification of tokens, without any server.
     #[arg(long, conflicts_with = "only_direct")]
     only_tokens: bool,
+    /// Only the cells registry.
+    #[arg(long, conflicts_with_all = ["only_direct", "only_tokens"])]
+    only_registry: bool,
+    /// Seconds of changes while their propagation is measured.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    propagation_seconds: u64,
+    /// Also loads 10 million tenants: some minutes, 10 GB of disk.
+    #[arg(long)]
+    ten_million: bool,
     /// Where the report is [default: target/bench/report.json].
     #[arg(long)]
     report: Option<PathBuf>,
@@ -50,10 +60,19 @@ fn main() -> anyhow::Result<()> {
         .unwrap_or_else(|| target.join("bench").join("report.json"));
     let mut report = Report::read(&path)?;
     report.merge(estimates::read(&target.join("criterion"))?);
-    report.merge(tokens::run()?);
     let mut tables = String::new();
-    if !args.only_tokens {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if !args.only_registry {
+        report.merge(tokens::run()?);
+    }
+    if !args.only_tokens && !args.only_direct {
+        let extent = Extent {
+            seconds: args.propagation_seconds,
+            ten_million: args.ten_million,
+        };
+        report.merge(runtime.block_on(registry::run(extent, &Progress::stderr()))?);
+    }
+    if !args.only_tokens && !args.only_registry {
         let (figures, found) = runtime.block_on(measure(&args))?;
         report.merge(figures);
         tables = found;

@@ -10,7 +10,8 @@
 //!    none is left behind; [`progress`] and [`exchange`] serve them.
 //! 6. [`envoy`] finds or fetches Envoy and moves the production configuration to the stack's ports.
 //! 7. [`stack`] starts all of it in order and gives handles; [`up`] is a stack in the foreground.
-//! 8. [`postgres`] is a database server for tests; [`skip`] names what a machine cannot run.
+//! 8. [`postgres`] is a database server for tests, [`many`] a registry of many tenants; [`skip`] names what a machine
+//!    cannot run.
 //! 9. [`load`] sends requests at a constant rate; [`cpu`] tells what they cost.
 
 pub mod dev;
@@ -42,6 +43,8 @@ pub mod stack;
 pub mod up;
 
 pub mod postgres;
+
+pub mod many;
 
 pub mod skip;
 

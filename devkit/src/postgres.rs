@@ -50,7 +50,10 @@ pub fn find() -> Option<PathBuf> {
     let complete = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(folder) = std::env::split_paths(&path).find(complete) {
-        return Some(folder);
+        // Links to a few of the programs are common; the others lie where the links lead.
+        let real = fs::canonicalize(folder.join("initdb")).ok();
+        let real = real.and_then(|initdb| initdb.parent().map(Path::to_path_buf));
+        return real.filter(complete).or(Some(folder));
     }
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let newest = versions.filter_map(|entry| {
@@ -67,6 +70,52 @@ pub fn find() -> Option<PathBuf> {
 impl Cluster {
     /// Makes a cluster and starts its server with these settings (`name=value`) beside its own.
     pub fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        let cluster = Self::folder(settings.iter().map(|&setting| setting.to_owned()).collect())?;
+        cluster.run(
+            "initdb",
+            &[
+                "--username",
+                USER,
+                "--auth",
+                "trust",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+                "--no-sync",
+            ],
+        )?;
+        cluster.start_somewhere()
+    }
+
+    /// A second server that copies this one as it goes, and only reads until [`Cluster::promote`].
+    pub fn standby(&self) -> anyhow::Result<Self> {
+        let standby = Self::folder(self.settings.clone())?;
+        let port = self.state().port.to_string();
+        standby.run(
+            "pg_basebackup",
+            &[
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                USER,
+                "--checkpoint=fast",
+                "--no-sync",
+                "--write-recovery-conf",
+            ],
+        )?;
+        standby.start_somewhere()
+    }
+
+    /// Ends copying: from now on it takes writes of its own.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        self.run("pg_ctl", &["promote", "--wait"])
+    }
+
+    /// A folder for a cluster, with whoever removes it.
+    fn folder(settings: Vec<String>) -> anyhow::Result<Self> {
         let programs = find().context("PostgreSQL is missing: install it (Debian: postgresql)")?;
         let folder = tempfile::Builder::new()
             .prefix("alphaswarm-postgres-")
@@ -84,7 +133,7 @@ impl Cluster {
         let cluster = Self {
             folder,
             programs,
-            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            settings,
             state: Mutex::new(State {
                 port: 0,
                 server: None,
@@ -94,24 +143,40 @@ impl Cluster {
         if let Some((user, group)) = owner()? {
             chown(&cluster.folder, Some(user), Some(group))?;
         }
-        let made = cluster
-            .program("initdb")?
-            .args(["--username", USER, "--auth", "trust", "--encoding", "UTF8"])
-            .args(["--locale", "C", "--no-sync", "--pgdata"])
-            .arg(cluster.data())
-            .output()?;
-        if !made.status.success() {
-            bail!("initdb: {}", String::from_utf8_lossy(&made.stderr));
+        Ok(cluster)
+    }
+
+    /// Runs one of its programs on its data, to the end.
+    fn run(&self, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let ended = self
+            .program(name)?
+            .args(arguments)
+            .arg("--pgdata")
+            .arg(self.data())
+            .output()
+            .with_context(|| format!("cannot start {name}"))?;
+        if !ended.status.success() {
+            bail!("{name}: {}", String::from_utf8_lossy(&ended.stderr));
         }
+        Ok(())
+    }
+
+    fn start_somewhere(self) -> anyhow::Result<Self> {
         let mut tried = Ok(());
         for _ in 0..PORT_ATTEMPTS {
-            cluster.state().port = free_port()?;
-            tried = cluster.restart();
+            self.state().port = free_port()?;
+            tried = self.restart();
             if tried.is_ok() {
                 break;
             }
         }
-        tried.map(|()| cluster)
+        tried.map(|()| self)
+    }
+
+    /// Where its server listens, on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.state().port
     }
 
     /// The URL of one of its databases; `postgres` is always there.
@@ -200,7 +265,7 @@ impl Cluster {
     fn is_ready(&self, pid: u32) -> bool {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         file.lines().next() == Some(pid.to_string().as_str())
-            && file.lines().nth(7).map(str::trim_end) == Some("ready")
+            && matches!(file.lines().nth(7).map(str::trim_end), Some("ready" | "standby"))
     }
 
     fn data(&self) -> PathBuf {

@@ -86,6 +86,7 @@ pub struct Stack {
     programs: Vec<(Part, Program)>,
     reaper: Arc<Reaper>,
     blocks: Vec<Block>,
+    registry: String,
     folder: Folder,
 }
 
@@ -173,7 +174,7 @@ impl Stack {
     /// The registry, as `REGISTRY_URL` wants it.
     #[must_use]
     pub fn registry_url(&self) -> String {
-        files::registry_url(self.state_dir())
+        self.registry.clone()
     }
 
     /// The ports of the first instance of everything.

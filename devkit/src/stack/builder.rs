@@ -23,6 +23,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(20);
 pub struct Builder {
     state_dir: Option<PathBuf>,
     port_offset: Option<u16>,
+    registry: Option<String>,
     routers: usize,
     envoys: usize,
     envoy_concurrency: u32,
@@ -44,6 +45,7 @@ impl Default for Builder {
         Self {
             state_dir: None,
             port_offset: None,
+            registry: None,
             routers: 1,
             envoys: 1,
             envoy_concurrency: 1,
@@ -77,6 +79,15 @@ impl Builder {
     pub fn port_offset(self, offset: u16) -> Self {
         Self {
             port_offset: Some(offset),
+            ..self
+        }
+    }
+
+    /// Another registry than a SQLite file of the stack's own.
+    #[must_use]
+    pub fn registry(self, url: impl Into<String>) -> Self {
+        Self {
+            registry: Some(url.into()),
             ..self
         }
     }
@@ -228,6 +239,10 @@ impl Builder {
             programs: Vec::new(),
             reaper,
             blocks,
+            registry: match self.registry.clone() {
+                Some(url) => url,
+                None => files::registry_url(folder.path()),
+            },
             folder,
         };
         files::write(
@@ -328,8 +343,8 @@ impl Builder {
         match part {
             Part::Idp => programs::idp(folder, stack.ports()),
             Part::Cell(n) => programs::cell(folder, stack.ports(), n),
-            Part::Router(n) => programs::router(folder, stack.ports_of(n), n),
-            Part::ControlPlane => programs::control_plane(folder, stack.ports()),
+            Part::Router(n) => programs::router(folder, &stack.registry, stack.ports_of(n), n),
+            Part::ControlPlane => programs::control_plane(folder, &stack.registry, stack.ports()),
             Part::Envoy(n) => {
                 let (binary, yaml) = envoy.context("no Envoy was looked for")?;
                 let router: Ports = stack.ports_of(n % self.routers);

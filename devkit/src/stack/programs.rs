@@ -79,7 +79,7 @@ pub(super) fn cell(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Spec
     })
 }
 
-pub(super) fn router(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Spec> {
+pub(super) fn router(folder: &Path, registry: &str, ports: Ports, n: usize) -> anyhow::Result<Spec> {
     let name = numbered(place::ROUTER, n);
     let file = |path: PathBuf| path.display().to_string();
     Ok(Spec {
@@ -94,7 +94,7 @@ pub(super) fn router(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Sp
             ("ALPHASWARM_DRAIN_SECONDS", DRAIN_SECONDS.to_owned()),
             ("ALPHASWARM_NOT_READY_SECONDS", "0".to_owned()),
             ("ALPHASWARM_LOG", "info".to_owned()),
-            ("REGISTRY_URL", files::registry_url(folder)),
+            ("REGISTRY_URL", registry.to_owned()),
             ("IDENTITY_CONFIG", file(files::identity(folder))),
             ("POLICY_FILE", file(files::policy(folder))),
             ("AUTH_MODE", "required".to_owned()),
@@ -108,7 +108,7 @@ pub(super) fn router(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Sp
     })
 }
 
-pub(super) fn control_plane(folder: &Path, ports: Ports) -> anyhow::Result<Spec> {
+pub(super) fn control_plane(folder: &Path, registry: &str, ports: Ports) -> anyhow::Result<Spec> {
     let name = place::CONTROL_PLANE.to_owned();
     let file = |path: PathBuf| path.display().to_string();
     Ok(Spec {
@@ -120,7 +120,7 @@ pub(super) fn control_plane(folder: &Path, ports: Ports) -> anyhow::Result<Spec>
             ("ALPHASWARM_OPERATORS", dev::operators()),
             ("ALPHASWARM_DRAIN_SECONDS", DRAIN_SECONDS.to_owned()),
             ("ALPHASWARM_LOG", "info".to_owned()),
-            ("REGISTRY_URL", files::registry_url(folder)),
+            ("REGISTRY_URL", registry.to_owned()),
             ("IDENTITY_CONFIG", file(files::identity(folder))),
         ]),
         log: log(folder, &name),

@@ -40,11 +40,13 @@ mod hot_swap;
 mod http_feed;
 mod kept_on_disk;
 mod many_changes;
+mod on_postgres;
 mod router_faults;
 mod router_nonsense;
 mod two_routers;
 mod unread_log;
 
+mod cable;
 mod ground;
 
 mod command_line;

@@ -282,30 +282,12 @@ async fn a_writer_that_waits_too_long_is_told_that_nothing_was_written() {
     registry.run(add_tenant("acme")).await;
 }
 
-/// A registry of a million tenants in 200 cells, half of them linked by directory, half by organization.
-const MILLION: &str = "BEGIN; SELECT set_config('alphaswarm.applying', 'on', true); \
-    UPDATE registry SET number = number + 1, lineage = registry_lineage(); \
-    INSERT INTO changes SELECT number, epoch, lineage, 0, 'test', '', 'import', '[]', '[]', '[]' FROM registry; \
-    INSERT INTO cells (id, state, tier, region, endpoints) \
-        SELECT 'cell-' || i, 'active', 'std', 'local', '[\"127.0.0.1:8101\"]' FROM generate_series(0, 199) i; \
-    INSERT INTO tenants (id, state, name) \
-        SELECT format('customer-%s', lpad(i::text, 7, '0')), 'active', 'Customer ' || i FROM generate_series(0, 999999) i; \
-    INSERT INTO placements (tenant, cell, epoch, phase) \
-        SELECT id, 'cell-' || row_number % 200, 1, 'settled' FROM tenants; \
-    INSERT INTO links (provider, kind, external_id, tenant, state) \
-        SELECT CASE row_number % 2 WHEN 0 THEN 'entra' ELSE 'auth0' END, \
-            CASE row_number % 2 WHEN 0 THEN 'tid' ELSE 'org_id' END, \
-            CASE row_number % 2 WHEN 0 THEN lpad(to_hex(row_number * 2654435761 % 4294967296), 8, '0') \
-                || '-86f1-41af-91ab-2d7cd011db47' \
-            ELSE 'org_' || lpad(to_hex(row_number), 16, '0') END, id, 'active' FROM tenants; \
-    COMMIT";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: writes and loads a million tenants: make test-long"]
 async fn a_million_tenants_load_within_six_seconds() {
     needs_postgres!("a_million_tenants_load_within_six_seconds");
     let registry = Registry::on(Database::Postgres).await;
-    registry.by_hand(MILLION).await;
+    registry.by_hand(&devkit::many::postgres(1_000_000)).await;
     let mut fastest = Duration::MAX;
     for _ in 0..3 {
         let began = Instant::now();

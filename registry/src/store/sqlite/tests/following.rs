@@ -157,28 +157,11 @@ async fn what_only_a_file_can_hold_is_set_aside() {
     assert!(snapshot.tenant("ok-one").is_some());
 }
 
-/// A registry of a million tenants in 200 cells, half of them linked by directory, half by organization.
-const MILLION: &str = "UPDATE registry SET applying = 1, number = number + 1, lineage = random(); \
-    INSERT INTO changes SELECT number, epoch, lineage, 0, 'test', '', 'import', '[]', '[]', '[]' FROM registry; \
-    WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 199) \
-    INSERT INTO cells (id, state, tier, region, endpoints) \
-        SELECT printf('cell-%d', i), 'active', 'std', 'local', '[\"127.0.0.1:8101\"]' FROM n; \
-    WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999999) \
-    INSERT INTO tenants (id, state, name) SELECT printf('customer-%07d', i), 'active', printf('Customer %d', i) FROM n; \
-    INSERT INTO placements (tenant, cell, epoch, phase) \
-        SELECT id, printf('cell-%d', row_number % 200), 1, 'settled' FROM tenants; \
-    INSERT INTO links (provider, kind, external_id, tenant, state) \
-        SELECT CASE row_number % 2 WHEN 0 THEN 'entra' ELSE 'auth0' END, \
-            CASE row_number % 2 WHEN 0 THEN 'tid' ELSE 'org_id' END, \
-            CASE row_number % 2 WHEN 0 THEN printf('%08x-86f1-41af-91ab-2d7cd011db47', row_number * 2654435761 % 4294967296) \
-            ELSE printf('org_%016x', row_number) END, id, 'active' FROM tenants; \
-    UPDATE registry SET applying = 0";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: writes and loads a million tenants: make test-long"]
 async fn a_million_tenants_load_within_four_seconds() {
     let registry = Registry::on(Database::Sqlite).await;
-    registry.by_hand(MILLION).await;
+    registry.by_hand(&devkit::many::sqlite(1_000_000)).await;
     let mut fastest = Duration::MAX;
     for _ in 0..3 {
         let began = Instant::now();
