@@ -294,5 +294,16 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the same may go well in a while without anybody doing anything here.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Deadline { .. } | Self::Busy { .. } | Self::Standby { .. }
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let on_disk = state_dir.is_some_and(kept::is_there);
     let (upstream, unopened) = match opened {
         Ok(upstream) => (Some(upstream), None),
-        Err(error) if on_disk => (None, Some(error)),
+        // A server that is down for now is waited for, unready; a mistake in the address is told at once.
+        Err(error) if on_disk || error.is_passing() => (None, Some(error)),
         Err(error) => return Err(error).context("REGISTRY_URL"),
     };
     if let Some(dir) = state_dir {
@@ -115,11 +116,14 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         propagation.observe(Duration::from_millis(took.unsigned_abs()).as_secs_f64());
     });
     if let Some(error) = unopened {
-        // Refused files may have left nothing.
-        if !registry.load().is_loaded() {
+        if registry.load().is_loaded() {
+            tracing::error!(%error, "REGISTRY_URL cannot be opened; starting from disk");
+        } else if error.is_passing() {
+            tracing::error!(%error, "REGISTRY_URL cannot be opened; nothing is allowed until it can");
+        } else {
+            // Refused files have left nothing.
             return Err(error).context("REGISTRY_URL");
         }
-        tracing::error!(%error, "REGISTRY_URL cannot be opened; starting from disk");
     }
     let identity = Identity::new(
         config.providers.identity.clone(),

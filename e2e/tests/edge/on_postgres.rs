@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use devkit::load::{self, Load, Plan, Protocol, Template};
 use devkit::postgres::Cluster;
 use devkit::skip::skip;
-use devkit::stack::{Stack, header_value};
+use devkit::stack::{Part, Stack, header_value};
 use registry::{AnyStore, Command, IfVersion, Open, Store as _, TenantState};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::cable::{Cable, Plugged};
-use crate::harness::{actor, among_others, apply, metric, set_tenant_state, wait_for_code, wait_until};
+use crate::harness::{actor, among_others, apply, line, metric, set_tenant_state, wait_for_code, wait_until};
+use crate::wire;
 
 /// Longer than any of these tests; the load is stopped at its end.
 const LONG: Duration = Duration::from_secs(300);
@@ -160,6 +161,45 @@ async fn whatever_becomes_of_the_database_the_edge_serves() {
     all_were_served(load).await;
     ended.store(true, Ordering::Relaxed);
     assert!(looking.await.unwrap() > 0);
+}
+
+/// A server that is down when a router starts is waited for; nothing is allowed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_starts_before_its_database() {
+    if !has_postgres("a router that starts before PostgreSQL") {
+        return;
+    }
+    let _machine = among_others().await;
+    let server = Cluster::start(&[]).unwrap();
+    let cable = Cable::to(server.port()).await;
+    let (through, _) = registry_on(&server, &cable).await;
+    let stack = Stack::builder()
+        .registry(&through)
+        .env(Part::Router(0), "ALPHASWARM_STATE_DIR", "")
+        .hold(Part::Router(0))
+        .hold(Part::Envoy(0))
+        .start()
+        .await
+        .unwrap();
+    cable.plug(Plugged::Cut);
+    let router = stack.router().unwrap();
+    router.spawn().unwrap();
+    wait_until("it says what it waits for", async || {
+        let reply = wire::get(stack.router_http(), "/readyz", &[]).await;
+        reply.is_ok_and(|reply| reply.status == 503 && reply.body.contains("registry"))
+    })
+    .await;
+    let token = line(&stack.token("acme").await.unwrap());
+    let denied = wire::get(stack.router_http(), "/resolve/api/x", &[&token])
+        .await
+        .unwrap();
+    assert_eq!((denied.status, denied.code().as_str()), (503, "not_ready"));
+    cable.plug(Plugged::Into(server.port(), Duration::ZERO));
+    wait_until("it serves", async || {
+        let reply = wire::get(stack.router_http(), "/resolve/api/x", &[&token]).await;
+        reply.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
 }
 
 async fn replayed(primary: &str, standby: &str) {
