@@ -267,5 +267,6 @@ on_every_database! {
         a_key_that_cannot_be_one_is_refused;
     changes:
         changes_that_commute_end_in_the_same_snapshot_in_any_order,
-        random_writers_at_once_leave_a_log_without_gaps_that_tells_what_is;
+        random_writers_at_once_leave_a_log_without_gaps_that_tells_what_is,
+        a_clock_that_leaps_changes_no_order;
 }

@@ -164,3 +164,57 @@ pub(super) async fn random_writers_at_once_leave_a_log_without_gaps_that_tells_w
         model::see(&snapshot, &replayed).unwrap();
     }
 }
+
+/// A clock that is set, or that leaps, changes what is written beside a version, and nothing of the order or the state.
+pub(super) async fn a_clock_that_leaps_changes_no_order(registry: Registry) {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicI64;
+
+    registry.furnish().await;
+    let clock = Arc::new(AtomicI64::new(0));
+    let read = Arc::clone(&clock);
+    let store = registry
+        .store
+        .clone()
+        .with_clock(move || read.load(Ordering::Relaxed));
+    let hour = 3_600_000;
+    let mut source = store.source();
+    let mut followed = source.load().await.unwrap();
+    let mut newest = followed.version();
+    let leaps = [5 * hour, 4 * hour, -hour, 900_000 * hour];
+    for (number, now) in leaps.into_iter().enumerate() {
+        clock.store(now, Ordering::Relaxed);
+        for command in life(number) {
+            let applied = store
+                .apply(&command, &Actor::new("t"), IfVersion::Any)
+                .await
+                .unwrap();
+            assert_eq!(applied.version.number, newest.number + 1, "at {now}");
+            newest = applied.version;
+        }
+        followed = catch_up(&mut source, followed, newest).await;
+        assert!(followed.tenant(&format!("tenant-{number}")).is_some(), "at {now}");
+    }
+    let log = store.changes(Version::default(), 1_000).await.unwrap();
+    assert!(log.windows(2).all(|pair| pair[0].version < pair[1].version));
+    let written: Vec<i64> = log.iter().map(|change| change.at_ms).collect();
+    assert!(!written.is_sorted(), "the log says what the clock said");
+
+    // A router that has just beaten is live, also after the clock went back; after a leap ahead, with its next beat.
+    let heartbeat = Heartbeat {
+        router: "r1".to_owned(),
+        version: newest,
+        at_ms: 0,
+        keys: Vec::new(),
+        xds: None,
+    };
+    for now in [5 * hour, hour, 9 * hour] {
+        clock.store(now, Ordering::Relaxed);
+        store.beat(&heartbeat).await.unwrap();
+        let known = store.heartbeats().await.unwrap();
+        assert!(
+            known.iter().all(|beat| beat.is_live(store.now_ms())),
+            "at {now}: {known:?}"
+        );
+    }
+}
