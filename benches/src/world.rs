@@ -18,7 +18,8 @@ use decision::{Attributes, AuthMode, CbaMode, Field, Policy, World};
 use identity::{CacheOptions, Identity, IdentityConfig, KeyRing, KeysFrom, Minter, Operators};
 use registry::snapshot::Builder;
 use registry::{
-    Cell, CellState, Link, LinkState, Phase, Placement, Position, Record, Snapshot, Tenant, TenantState,
+    Cell, CellState, Link, LinkState, Mover, Phase, Placement, Position, Record, Snapshot, Tenant,
+    TenantState,
 };
 
 /// A typical access token: about this many bytes or more.
@@ -253,6 +254,7 @@ fn registry_of(tenants: usize) -> Snapshot {
                 target: None,
                 previous: None,
                 flipped_at: None,
+                mover: Mover::Operator,
             }),
             Record::Link(Link {
                 provider: provider.clone(),

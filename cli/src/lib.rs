@@ -15,8 +15,6 @@ pub mod command;
 
 pub mod store;
 
-pub mod fence;
-
 pub mod http;
 
 pub mod rows;

@@ -46,6 +46,9 @@ pub struct Fence {
     pub tenant: TenantId,
     /// Refuse assertions of this placement epoch and of older ones. `None` lifts the fence.
     pub epoch: Option<u64>,
+    /// Where the tenant goes: said to operators who wonder why a request was refused. `None` once the move is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<CellId>,
 }
 
 /// What a fenced cell reports.
@@ -57,4 +60,19 @@ pub struct FenceReport {
     pub fenced: Option<u64>,
     /// Requests and streams of the tenant that are still open in this cell.
     pub open: u64,
+    /// Where the fence's last setter said that the tenant goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<CellId>,
+    /// What was served under the newest epoch that the cell has seen of the tenant; absent where it does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
+}
+
+/// Requests of a tenant that a cell has served under one placement epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// The epoch.
+    pub epoch: u64,
+    /// How many.
+    pub requests: u64,
 }

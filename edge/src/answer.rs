@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use contract::{Code, Envelope};
 use http::header::{CACHE_CONTROL, ETAG, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use registry::moves::MoveError;
 use registry::{Refused, StoreError, Version};
 use serde::Serialize;
 
@@ -24,6 +25,27 @@ impl<T: Serialize> Answer<T> {
             data,
             version: None,
             next: None,
+        }
+    }
+
+    /// What it says.
+    pub const fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// The same answer with more or other data.
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Answer<U> {
+        let Self {
+            status,
+            data,
+            version,
+            next,
+        } = self;
+        Answer {
+            status,
+            data: with(data),
+            version,
+            next,
         }
     }
 
@@ -134,6 +156,12 @@ impl Problem {
         }
     }
 
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The code, for metrics and the audit.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -149,6 +177,18 @@ impl From<StoreError> for Problem {
         }
         tracing::error!(%error, "the registry cannot be used");
         Self::of(Code::NotReady)
+    }
+}
+
+impl From<MoveError> for Problem {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::Refused(refused) => refused.into(),
+            MoveError::Store(error) => error.into(),
+            error @ (MoveError::NoRuntime(_) | MoveError::Deadline(_) | MoveError::TakenOver(_)) => {
+                Self::conflict(error.to_string())
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use identity::{CacheOptions, Identity};
 use registry::feed::FollowOptions;
+use registry::moves::Runtimes;
 use registry::recent::Recent;
 use registry::{AnyStore, Open, Reader, Store as _};
 use service::drain::{self, Shutdown, Trigger};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::endpoint;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
+use crate::mover::{Carrier, MoverOptions};
 
 /// What endpoints answer from. Cloning is cheap.
 #[derive(Clone)]
@@ -33,6 +35,10 @@ pub struct ControlPlane {
     pub entra_providers: Arc<[contract::ProviderId]>,
     /// What routers follow.
     pub feed: Feed,
+    /// How cells are fenced and asked.
+    pub runtimes: Runtimes,
+    /// How moves are carried on.
+    pub moves: MoverOptions,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -116,6 +122,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     background.spawn(async { drop(follow.await) });
     let fetch = providers.fetch_options(config.state_dir.as_deref().map(|dir: &Path| dir.join("keys")));
     background.spawn(identity::refresh_keys(identity.clone(), fetch, stopped().fired()));
+    let runtimes = Runtimes::new()?;
+    let carrier = Carrier::new(store.clone(), runtimes.clone(), config.moves, metrics.clone());
+    background.spawn(carrier.run(stopped().fired()));
     if let Some(tls) = tls {
         let errors = metrics.certificate_errors.clone();
         let failed = move || {
@@ -131,6 +140,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             callers: Callers { identity, registry },
             entra_providers,
             feed: Feed::new(recent, serving_stopped.clone()),
+            runtimes,
+            moves: config.moves,
             metrics,
         },
         drain: config.drain,

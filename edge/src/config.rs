@@ -9,6 +9,8 @@ use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Settings, Variable, variable};
 use service::tls::{Clients, TlsFiles};
 
+use crate::mover::MoverOptions;
+
 /// Every variable, in the order in which `--help` and `--print-config` show them.
 pub const VARIABLES: &[Variable] = &[
     variable(
@@ -50,6 +52,26 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("ALPHASWARM_DRAIN_SECONDS", "20", "longest drain after SIGTERM"),
     variable(
+        "ALPHASWARM_MOVES_AT_ONCE",
+        "8",
+        "tenants of one cell that drain at once, of the moves that the control plane carries on",
+    ),
+    variable(
+        "ALPHASWARM_MOVES_PER_SECOND",
+        "20",
+        "drains that begin within a second, of those moves",
+    ),
+    variable(
+        "ALPHASWARM_MOVES_REVERSIBLE_SECONDS",
+        "30",
+        "how long a flipped move can still be reversed before the control plane finishes it",
+    ),
+    variable(
+        "ALPHASWARM_MOVES_LONGEST_STREAM_SECONDS",
+        "3600",
+        "the longest time a stream may live: after it, a fenced cell counts as empty",
+    ),
+    variable(
         "ALPHASWARM_LOG",
         "info",
         "log filter, for example info,edge=debug",
@@ -72,6 +94,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// `ALPHASWARM_DRAIN_SECONDS`.
     pub drain: Duration,
+    /// `ALPHASWARM_MOVES_*`.
+    pub moves: MoverOptions,
     /// `ALPHASWARM_LOG`.
     pub log: String,
     /// `ALPHASWARM_LOG_FORMAT`.
@@ -108,6 +132,12 @@ impl Config {
         }
         let state_dir = settings.get("ALPHASWARM_STATE_DIR").map(PathBuf::from);
         let drain = settings.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
+        let moves = MoverOptions {
+            at_once: settings.count("ALPHASWARM_MOVES_AT_ONCE", 10_000),
+            per_second: settings.count("ALPHASWARM_MOVES_PER_SECOND", 10_000),
+            reversible: settings.seconds("ALPHASWARM_MOVES_REVERSIBLE_SECONDS", 86_400),
+            longest_stream: settings.seconds("ALPHASWARM_MOVES_LONGEST_STREAM_SECONDS", 86_400),
+        };
         let (log, log_json) = settings.log();
         match (registry_url, providers) {
             (Some(registry_url), Some(providers)) if settings.errors.is_empty() => Ok(Self {
@@ -117,6 +147,7 @@ impl Config {
                 listen,
                 tls,
                 drain,
+                moves,
                 log,
                 log_json,
             }),

@@ -10,7 +10,9 @@
 //! 4. [`write`]: the command is carried out under its condition, and audited.
 //! 5. [`answer`]: the envelope, with the status and headers that go with it.
 //!
-//! Beside it: [`config`], [`app`] (the composition root), [`metrics`].
+//! Beside requests, [`mover`] carries on the moves that were given to the control plane.
+//!
+//! Beside it all: [`config`], [`app`] (the composition root), [`metrics`].
 
 pub mod endpoint;
 
@@ -25,6 +27,8 @@ pub mod feed;
 pub mod write;
 
 pub mod answer;
+
+pub mod mover;
 
 pub mod config;
 

@@ -12,6 +12,8 @@ pub(crate) mod revocations;
 
 pub(crate) mod moves;
 
+pub(crate) mod evacuations;
+
 pub(crate) mod registry;
 
 mod list;
@@ -21,7 +23,7 @@ use axum::extract::rejection::JsonRejection;
 
 use crate::answer::Problem;
 
-pub(crate) use list::{Listed, PageQuery};
+pub(crate) use list::{Listed, PageQuery, next_page};
 
 /// A body that could be read, or what is wrong with it. It holds no secret, so it may be said.
 pub(crate) type Body<T> = Result<Json<T>, JsonRejection>;

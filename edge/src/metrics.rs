@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use registry::{Phase, Placement, Versioned};
 
 /// The label of writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -14,11 +15,19 @@ pub struct OutcomeLabel {
     outcome: &'static str,
 }
 
+/// The label of moves under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PhaseLabel {
+    phase: &'static str,
+}
+
 /// Every metric.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
     writes: Family<OutcomeLabel, Counter>,
+    steps: Family<OutcomeLabel, Counter>,
+    moving: Family<PhaseLabel, Gauge>,
     /// Open connections.
     pub connections: Gauge,
     /// The number of the registry version that is known here.
@@ -33,6 +42,18 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("alphaswarm_cp");
         let writes = Family::<OutcomeLabel, Counter>::default();
+        let steps = Family::<OutcomeLabel, Counter>::default();
+        let moving = Family::<PhaseLabel, Gauge>::default();
+        registry.register(
+            "move_steps",
+            "Steps of moves that were tried without being asked for, by what came of them",
+            steps.clone(),
+        );
+        registry.register(
+            "moves",
+            "Tenants on their way to another cell, by phase",
+            moving.clone(),
+        );
         let connections = Gauge::default();
         let registry_version = Gauge::default();
         let certificate_errors = Counter::default();
@@ -56,6 +77,8 @@ impl Metrics {
         Self {
             registry: Arc::new(registry),
             writes,
+            steps,
+            moving,
             connections,
             registry_version,
             certificate_errors,
@@ -65,6 +88,24 @@ impl Metrics {
     /// Counts a command. Outcomes are codes of this build, so the label is bounded.
     pub fn write(&self, outcome: &'static str) {
         self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a step of a move. Outcomes are words of this build, so the label is bounded.
+    pub fn step(&self, outcome: &'static str) {
+        self.steps.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Tells how many moves are in which phase.
+    pub fn moving(&self, moving: &[Versioned<Placement>]) {
+        for phase in [Phase::Planned, Phase::Draining, Phase::Flipped] {
+            let count = moving.iter().filter(|found| found.record.phase == phase).count();
+            let label = PhaseLabel {
+                phase: phase.as_str(),
+            };
+            self.moving
+                .get_or_create(&label)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// The exposition text (OpenMetrics, which Prometheus reads).

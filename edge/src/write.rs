@@ -24,6 +24,20 @@ pub struct Request {
     idempotency_key: Option<String>,
 }
 
+impl Request {
+    /// One of several writes that this request asks for. Its condition and its idempotency key are about the whole, so
+    /// they are not the part's: parts are commands that can be repeated.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            caller: self.caller.clone(),
+            id: self.id.clone(),
+            condition: Ok(IfVersion::Any),
+            idempotency_key: None,
+        }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Request {
     type Rejection = Problem;
 

@@ -6,7 +6,7 @@ use contract::{CellId, LinkKind, ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
-use crate::model::{CellState, LinkState, TenantState};
+use crate::model::{CellState, LinkState, Mover, TenantState};
 use crate::store::StoreError;
 use crate::version::Version;
 
@@ -66,6 +66,10 @@ pub enum Command {
         tenant: TenantId,
         /// Where to; an active cell.
         to: CellId,
+        /// Who carries it on. Of a move that is under way already it changes who does; `None` leaves it, and is the
+        /// operator for a new one.
+        #[serde(default)]
+        mover: Option<Mover>,
     },
     /// Stops the tenant's requests at the routers.
     DrainMove {

@@ -59,7 +59,7 @@ pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
 pub use current::{FeedStatus, Reader, Writer, channel};
 pub use key::Key;
 pub use model::{
-    Cell, CellState, Change, Heartbeat, Host, Link, LinkState, Phase, Placement, Record, Revocation,
+    Cell, CellState, Change, Heartbeat, Host, Link, LinkState, Mover, Phase, Placement, Record, Revocation,
     SetAside, Tenant, TenantState, Versioned,
 };
 pub use news::News;

@@ -188,6 +188,31 @@ pub struct Placement {
     /// When the last flip was, seconds since 1970.
     #[serde(default)]
     pub flipped_at: Option<i64>,
+    /// Who carries the move on; [`Mover::Operator`] again once the tenant is settled. Routers do not keep it.
+    #[serde(default)]
+    pub mover: Mover,
+}
+
+/// Who carries a move from step to step. It is recorded with the move, so that a control plane that starts again knows
+/// which moves are its own, and takes none further that an operator means to take by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mover {
+    /// Whoever asks for the next step: an operator, the command line.
+    #[default]
+    Operator,
+    /// The control plane, until the move is finished.
+    ControlPlane,
+    /// The control plane, on an operator's word that the cell which the tenant leaves is dead: it is not asked.
+    ControlPlaneFromDeadCell,
+}
+
+impl Mover {
+    /// Whether the control plane takes the next step by itself.
+    #[must_use]
+    pub const fn is_control_plane(self) -> bool {
+        !matches!(self, Self::Operator)
+    }
 }
 
 /// A host name that belongs to one tenant.

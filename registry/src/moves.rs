@@ -7,6 +7,10 @@
 //! The registry holds all of a move's state. A mover that dies leaves a move that any other continues from where it
 //! stands, and two movers of the same move do each other no harm.
 
+pub mod evacuate;
+mod runtimes;
+mod steps;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -15,16 +19,25 @@ use contract::TenantId;
 use contract::api::{Fence, FenceReport};
 use tokio::time::Instant;
 
-use crate::command::{Actor, Command, Drained, IfVersion, Refused};
-use crate::key::Key;
-use crate::model::{Cell, Phase, Placement, Record};
+use crate::command::{Actor, Command, IfVersion, Refused};
+use crate::model::{Cell, Phase, Placement};
 use crate::store::{Store, StoreError};
+
+pub use runtimes::{RuntimeError, Runtimes};
+pub use steps::{Advanced, Evidence, Steps};
 
 /// How an old cell is told to refuse a tenant. Implemented over HTTP against the cell's workload runtime.
 pub trait CellFence: Send + Sync {
     /// Asks `cell` to refuse the tenant's assertions up to an epoch, and what is still open. The error says what to
     /// do. May be asked again and again.
     fn fence(&self, cell: &Cell, fence: &Fence) -> impl Future<Output = Result<FenceReport, String>> + Send;
+
+    /// What is fenced and open of a tenant. Changes nothing.
+    fn report(
+        &self,
+        cell: &Cell,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<FenceReport, String>> + Send;
 }
 
 /// How patient a move is.
@@ -111,10 +124,9 @@ pub async fn run_move<S: Store>(
     options: &MoveOptions,
     mut progress: impl FnMut(&Progress) + Send,
 ) -> Result<Placement, MoveError> {
-    let mover = Mover {
+    let steps = Steps {
         store,
         actor,
-        tenant,
         fences,
         options,
     };
@@ -122,11 +134,12 @@ pub async fn run_move<S: Store>(
     let mut waits_for = String::new();
     let mut planned = false;
     loop {
-        let placement = mover.placement().await?;
-        match placement.phase {
+        let found = steps.placement(tenant).await?;
+        let placement = &found.record;
+        let towards = match placement.phase {
             Phase::Settled if placement.cell == *to => {
                 progress(&Progress::Finished);
-                return Ok(placement);
+                return Ok(found.record);
             }
             // Settled again after it was planned here: somebody rolled it back.
             Phase::Settled if planned => {
@@ -135,60 +148,32 @@ pub async fn run_move<S: Store>(
                     placement.cell
                 )));
             }
-            Phase::Settled => {
-                mover
-                    .apply(Command::PlanMove {
-                        tenant: tenant.clone(),
-                        to: to.clone(),
-                    })
-                    .await?;
-                progress(&Progress::Planned);
-            }
-            Phase::Planned | Phase::Draining if placement.target.as_ref() != Some(to) => {
-                // Refused, with the words for it.
-                mover
-                    .apply(Command::PlanMove {
-                        tenant: tenant.clone(),
-                        to: to.clone(),
-                    })
-                    .await?;
-            }
-            Phase::Planned => {
-                mover
-                    .apply(Command::DrainMove {
-                        tenant: tenant.clone(),
-                    })
-                    .await?;
-                progress(&Progress::Draining);
-            }
-            Phase::Draining => match mover.try_flip(&placement).await? {
-                None => {
-                    let flipped = mover.placement().await?;
-                    progress(&Progress::Flipped { epoch: flipped.epoch });
-                }
-                Some(wait) => {
+            Phase::Settled => None,
+            Phase::Planned | Phase::Draining => placement.target.as_ref(),
+            Phase::Flipped => Some(&placement.cell),
+        };
+        if towards == Some(to) {
+            match steps.advance(&found).await? {
+                Advanced::Stepped(Progress::Finished) | Advanced::TakenOver => {}
+                Advanced::Stepped(step) => progress(&step),
+                Advanced::Waiting(wait) => {
                     progress(&wait);
                     waits_for = wait.reason(&placement.cell);
-                    if Instant::now() >= deadline {
-                        return Err(MoveError::Deadline(waits_for));
+                    if Instant::now() < deadline {
+                        tokio::time::sleep(options.poll).await;
                     }
-                    tokio::time::sleep(options.poll).await;
                 }
-            },
-            Phase::Flipped if placement.cell == *to => {
-                mover
-                    .apply(Command::FinishMove {
-                        tenant: tenant.clone(),
-                    })
-                    .await?;
             }
-            Phase::Flipped => {
-                mover
-                    .apply(Command::PlanMove {
-                        tenant: tenant.clone(),
-                        to: to.clone(),
-                    })
-                    .await?;
+        } else {
+            // While it goes elsewhere this is refused, with the words for it.
+            let plan = Command::PlanMove {
+                tenant: tenant.clone(),
+                to: to.clone(),
+                mover: None,
+            };
+            steps.apply(&plan, IfVersion::Any).await?;
+            if towards.is_none() {
+                progress(&Progress::Planned);
             }
         }
         planned = true;
@@ -212,140 +197,34 @@ pub async fn roll_back<S: Store>(
     options: &MoveOptions,
     progress: impl FnMut(&Progress) + Send,
 ) -> Result<Placement, MoveError> {
-    let mover = Mover {
+    let steps = Steps {
         store,
         actor,
-        tenant,
         fences,
         options,
     };
-    let before = mover.placement().await?;
-    mover
-        .apply(Command::RollBackMove {
-            tenant: tenant.clone(),
-        })
-        .await?;
-    match before.previous {
+    let before = steps.placement(tenant).await?.record;
+    let command = Command::RollBackMove {
+        tenant: tenant.clone(),
+    };
+    steps.apply(&command, IfVersion::Any).await?;
+    match &before.previous {
         Some(previous) if before.phase == Phase::Flipped => {
-            run_move(store, actor, tenant, &previous, fences, options, progress).await
+            run_move(store, actor, tenant, previous, fences, options, progress).await
         }
-        _ => mover.placement().await,
-    }
-}
-
-struct Mover<'a, S, F> {
-    store: &'a S,
-    actor: &'a Actor,
-    tenant: &'a TenantId,
-    fences: &'a F,
-    options: &'a MoveOptions,
-}
-
-impl<S: Store, F: CellFence> Mover<'_, S, F> {
-    async fn apply(&self, command: Command) -> Result<(), MoveError> {
-        match self.store.apply(&command, self.actor, IfVersion::Any).await {
-            // Another mover was faster: the next look shows where the move stands. A step that is refused for good is
-            // refused again from there.
-            Ok(_) | Err(Refused::InvalidTransition { .. }) => Ok(()),
-            Err(refused) => Err(refused.into()),
-        }
-    }
-
-    async fn placement(&self) -> Result<Placement, MoveError> {
-        let key = Key::Placement(self.tenant.to_string());
-        match self.store.find(&key).await?.map(|found| found.record) {
-            Some(Record::Placement(placement)) => Ok(placement),
-            _ => Err(Refused::NotFound {
-                key: key.into(),
-                next: "place the tenant in a cell first",
+        _ => {
+            if before.phase == Phase::Draining {
+                steps.lift_marker(&before.cell, tenant, before.epoch).await;
             }
-            .into()),
+            Ok(steps.placement(tenant).await?.record)
         }
-    }
-
-    async fn cell(&self, id: &CellId) -> Result<Cell, MoveError> {
-        let key = Key::Cell(id.to_string());
-        match self.store.find(&key).await?.map(|found| found.record) {
-            Some(Record::Cell(cell)) => Ok(cell),
-            _ => Err(Refused::NotFound {
-                key: key.into(),
-                next: "add the cell again, or move with the word that it is dead",
-            }
-            .into()),
-        }
-    }
-
-    /// Fences the old cell and flips if nothing can run there any longer; otherwise what it waits for. The fence comes
-    /// first: from then on nothing new begins in the old cell, whatever a router that is cut off still sends.
-    async fn try_flip(&self, placement: &Placement) -> Result<Option<Progress>, MoveError> {
-        let (evidence, open) = if self.options.old_cell_is_dead {
-            (Drained::CellIsDead, 0)
-        } else {
-            match self.fence(placement).await? {
-                Err(silent) => return Ok(Some(silent)),
-                Ok((fenced, 0)) => (Drained::Empty { fenced }, 0),
-                Ok((fenced, open)) => {
-                    let limit = u32::try_from(self.options.longest_stream.as_secs()).unwrap_or(u32::MAX);
-                    (
-                        Drained::StreamTimePassed {
-                            fenced,
-                            limit_seconds: limit,
-                        },
-                        open,
-                    )
-                }
-            }
-        };
-        let command = Command::FlipMove {
-            tenant: self.tenant.clone(),
-            evidence,
-        };
-        match self.store.apply(&command, self.actor, IfVersion::Any).await {
-            Ok(_) | Err(Refused::InvalidTransition { .. }) => Ok(None),
-            Err(Refused::NotAcknowledged { routers, .. }) => Ok(Some(Progress::WaitingForRouters(routers))),
-            // Too early for its streams to have ended.
-            Err(Refused::Conflict { .. }) if open > 0 => Ok(Some(Progress::WaitingForCell { open })),
-            Err(refused) => Err(refused.into()),
-        }
-    }
-
-    /// The epoch that the old cell fences, and what is open there.
-    async fn fence(&self, placement: &Placement) -> Result<Result<(u64, u64), Progress>, MoveError> {
-        let cell = self.cell(&placement.cell).await?;
-        if cell.runtime.is_none() {
-            return Err(MoveError::NoRuntime(cell.id));
-        }
-        let fence = Fence {
-            tenant: self.tenant.clone(),
-            epoch: Some(placement.epoch),
-        };
-        let answer =
-            tokio::time::timeout(self.options.fence_deadline, self.fences.fence(&cell, &fence)).await;
-        Ok(match answer {
-            Ok(Ok(report)) if report.tenant != *self.tenant => Err(Progress::CellSilent(format!(
-                "cell {} answered for tenant {}",
-                cell.id, report.tenant
-            ))),
-            Ok(Ok(FenceReport {
-                fenced: Some(fenced),
-                open,
-                ..
-            })) if fenced >= placement.epoch => Ok((fenced, open)),
-            Ok(Ok(_)) => Err(Progress::CellSilent(format!(
-                "cell {} has not taken the fence",
-                cell.id
-            ))),
-            Ok(Err(error)) => Err(Progress::CellSilent(error)),
-            Err(_) => Err(Progress::CellSilent(format!(
-                "cell {} did not answer in time",
-                cell.id
-            ))),
-        })
     }
 }
 
 impl Progress {
-    fn reason(&self, cell: &CellId) -> String {
+    /// The same in a sentence about what a move waits for. `cell` is the one that the tenant leaves.
+    #[must_use]
+    pub fn reason(&self, cell: &CellId) -> String {
         match self {
             Self::WaitingForRouters(routers) => format!("routers {}", routers.join(", ")),
             Self::WaitingForCell { open } => {

@@ -12,6 +12,8 @@ mod sqlite;
 use std::future::Future;
 use std::path::PathBuf;
 
+use contract::CellId;
+
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
@@ -45,6 +47,13 @@ pub trait Store: Send + Sync {
 
     /// Records of one kind, oldest first.
     fn list(&self, kind: Kind, page: Page) -> impl Future<Output = Result<Listing, StoreError>> + Send;
+
+    /// Some placements, oldest first. Found by an index, however many others there are.
+    fn placements(
+        &self,
+        which: &Placements,
+        page: Page,
+    ) -> impl Future<Output = Result<Listing, StoreError>> + Send;
 
     /// The change log after a version's number, oldest first, at most `limit` lines.
     fn changes(
@@ -96,6 +105,15 @@ pub enum Open {
     Write,
     /// As [`Open::Write`]; makes the registry where there is none. Its directory must exist.
     Create,
+}
+
+/// Which placements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placements {
+    /// Those on their way to another cell.
+    Moving,
+    /// Those whose requests go to this cell, or would if they were not on their way.
+    In(CellId),
 }
 
 /// Which part of a list.

@@ -118,7 +118,7 @@ pub fn needs(command: &Command) -> Needs {
         Command::AddLink { tenant, .. } | Command::AddHost { tenant, .. } => {
             needs.records.push(Key::Tenant(tenant.to_string()));
         }
-        Command::Place { tenant, cell } | Command::PlanMove { tenant, to: cell } => {
+        Command::Place { tenant, cell } | Command::PlanMove { tenant, to: cell, .. } => {
             needs.records.push(Key::Tenant(tenant.to_string()));
             needs.records.push(Key::Cell(cell.to_string()));
             needs.occupants = Some(cell.clone());
@@ -152,7 +152,7 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
             facts,
         ),
         Command::Place { tenant, cell } => placements::place(tenant, cell, facts),
-        Command::PlanMove { tenant, to } => placements::plan(tenant, to, facts),
+        Command::PlanMove { tenant, to, mover } => placements::plan(tenant, to, *mover, facts),
         Command::DrainMove { tenant } => placements::drain(tenant, facts),
         Command::FlipMove { tenant, evidence } => placements::flip(tenant, evidence, facts),
         Command::FinishMove { tenant } => placements::finish(tenant, facts),

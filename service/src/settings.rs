@@ -330,6 +330,19 @@ impl<'e, L: Lookup> Settings<'e, L> {
         }
     }
 
+    /// How many, from 1 to `most`.
+    pub fn count(&mut self, name: &'static str, most: u32) -> u32 {
+        let text = self.or_default(name);
+        match text.parse() {
+            Ok(count) if (1..=most).contains(&count) => count,
+            _ => {
+                self.errors
+                    .push(format!("{name}: {text:?} is no number from 1 to {most}"));
+                1
+            }
+        }
+    }
+
     /// A number of seconds, at most `most`.
     pub fn seconds(&mut self, name: &'static str, most: u64) -> Duration {
         let text = self.or_default(name);

@@ -1,5 +1,7 @@
 //! `alphaswarm cells`: where tenants can live.
 
+mod evacuate;
+
 use std::time::Duration;
 
 use contract::CellId;
@@ -39,6 +41,7 @@ pub async fn run(args: Cells, environment: &Environment, output: &mut Output<'_>
         CellsCommand::Drain { cell, write } => {
             set_state(&registry, cell.cell, CellState::Draining, &write, output).await
         }
+        CellsCommand::Evacuate(args) => evacuate::run(args, &registry, output).await,
         CellsCommand::Retire { cell, write } => {
             set_state(&registry, cell.cell, CellState::Retired, &write, output).await
         }

@@ -11,7 +11,7 @@ use identity::algorithm::Algorithm;
 use identity::{CacheOptions, IdentityConfig, KeyRing, KeysFrom, Operators};
 use registry::snapshot::Builder;
 use registry::{
-    Cell, CellState, Host, Link, LinkState, Phase, Placement, Position, Record, Revocation, Tenant,
+    Cell, CellState, Host, Link, LinkState, Mover, Phase, Placement, Position, Record, Revocation, Tenant,
     TenantState,
 };
 use serde_json::{Value, json};
@@ -242,6 +242,7 @@ fn snapshot() -> Snapshot {
                 target: moving.then(|| "cell-b".parse().unwrap()),
                 previous: (phase == Phase::Flipped).then(|| "cell-a".parse().unwrap()),
                 flipped_at: (phase == Phase::Flipped).then_some(NOW - 100),
+                mover: Mover::Operator,
             }));
         }
         put(Record::Host(Host {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::CellId;
 use serde::{Deserialize, Serialize};
 
 /// `GET /stats`: counts since the start or the last `POST /stats/reset`.
@@ -30,6 +31,9 @@ pub struct TenantStats {
     pub refused: u64,
     /// The epoch up to which the tenant is fenced.
     pub fenced: Option<u64>,
+    /// Where the fence's setter said that the tenant goes.
+    #[serde(default)]
+    pub to: Option<CellId>,
     /// Served requests by placement epoch, the latest 16 epochs.
     pub epochs: BTreeMap<u64, EpochStats>,
 }

@@ -45,6 +45,7 @@ impl Client {
                 &Fence {
                     tenant: tenant.clone(),
                     epoch,
+                    to: None,
                 },
             )
             .await

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::api::FenceReport;
+use contract::api::{Fence, FenceReport, Served};
 use contract::{Code, TenantId};
 
 use super::api::{EpochStats, Seen, Stats, TenantStats};
@@ -97,12 +97,17 @@ impl Occupancy {
         self.lock().health_checks += 1;
     }
 
-    /// Sets or lifts a fence. A fence only grows: a repeated or late call for an older epoch changes nothing.
-    pub(super) fn fence(&self, tenant: &TenantId, epoch: Option<u64>) -> Result<FenceReport, Code> {
+    /// Sets or lifts a fence, and says where the tenant goes. A fence only grows: a repeated or late call for an older
+    /// epoch changes nothing.
+    pub(super) fn fence(&self, fence: &Fence) -> Result<FenceReport, Code> {
+        let Fence { tenant, epoch, to } = fence;
         let mut state = self.lock();
         if epoch.is_some() || state.tenants.contains_key(tenant.as_str()) {
             let entry = state.tenant(tenant.as_str())?;
-            entry.fenced = epoch.map(|epoch| entry.fenced.map_or(epoch, |fenced| fenced.max(epoch)));
+            if *epoch >= entry.fenced || epoch.is_none() {
+                entry.fenced = *epoch;
+                entry.to.clone_from(to);
+            }
         }
         Ok(state.report(tenant))
     }
@@ -140,6 +145,7 @@ impl Occupancy {
             *stats = TenantStats {
                 open: stats.open,
                 fenced: stats.fenced,
+                to: stats.to.take(),
                 ..TenantStats::default()
             };
             stats.open > 0 || stats.fenced.is_some()
@@ -162,6 +168,8 @@ impl State {
         }
         stats.requests += 1;
         stats.open += 1;
+        // Served under a newer epoch than any that is fenced: the tenant is back.
+        stats.to = None;
         if let Some(epoch) = epoch {
             let span = stats.epochs.entry(epoch).or_insert(EpochStats {
                 first_us: now,
@@ -194,6 +202,13 @@ impl State {
             tenant: tenant.clone(),
             fenced: stats.and_then(|stats| stats.fenced),
             open: stats.map_or(0, |stats| stats.open),
+            to: stats.and_then(|stats| stats.to.clone()),
+            served: stats
+                .and_then(|stats| stats.epochs.last_key_value())
+                .map(|(epoch, span)| Served {
+                    epoch: *epoch,
+                    requests: span.requests,
+                }),
         }
     }
 }

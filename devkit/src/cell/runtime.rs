@@ -41,7 +41,7 @@ async fn requests(State(occupancy): Shared) -> Json<Vec<Seen>> {
 }
 
 async fn fence(State(occupancy): Shared, Json(fence): Json<Fence>) -> Response {
-    match occupancy.fence(&fence.tenant, fence.epoch) {
+    match occupancy.fence(&fence) {
         Ok(report) => Json(report).into_response(),
         Err(code) => {
             let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);

@@ -10,15 +10,16 @@ use crate::harness::{among_others, line, of, wait_for_code, wait_until};
 use crate::run::run;
 use crate::wire::{self, Reply};
 
-struct ControlPlane {
-    stack: Stack,
+/// A stack with its control plane, and who asks it.
+pub(crate) struct ControlPlane {
+    pub(crate) stack: Stack,
     reader: String,
     admin: String,
     fresh_admin: String,
 }
 
 impl ControlPlane {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let stack = Stack::builder().control_plane().start().await.unwrap();
         let of = async |roles: &[&str], acr: Option<&str>| {
             let request = MintRequest {
@@ -36,7 +37,7 @@ impl ControlPlane {
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, lines: &[&str], body: Option<Value>) -> Reply {
+    pub(crate) async fn ask(&self, method: &str, path: &str, lines: &[&str], body: Option<Value>) -> Reply {
         let to = self.stack.ports().addr(port::CONTROL_PLANE);
         match body {
             Some(body) => wire::send_json(to, method, path, lines, &body).await,
@@ -45,11 +46,11 @@ impl ControlPlane {
         .unwrap()
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[&self.reader], None).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         self.ask("POST", path, &[&self.admin], Some(body)).await
     }
 }

@@ -318,6 +318,7 @@ async fn tenants_in_every_condition_and_the_command() {
         Command::PlanMove {
             tenant: moved.clone(),
             to: CellId::parse(dev::SHARED_CELL).unwrap(),
+            mover: None,
         },
         Command::DrainMove { tenant: moved },
     ] {

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use contract::TenantId;
 use contract::dev::{DemoCellAnswer, DevProvider, MintRequest, Minted};
+use contract::{CellId, LinkKind, ProviderId, TenantId};
+use devkit::dev;
 use devkit::stack::{Stack, header_value};
+use registry::command::{LinkId, TenantSettings};
 use registry::key::Kind;
-use registry::{Actor, AnyStore, Command, IfVersion, Open, Record, Store as _, TenantState, Version};
+use registry::{
+    Actor, AnyStore, Command, IfVersion, LinkState, Open, Record, Store as _, TenantState, Version,
+};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::wire;
@@ -101,6 +105,36 @@ pub(crate) async fn set_tenant_state(store: &AnyStore, tenant: &str, state: Tena
         },
     )
     .await
+}
+
+/// A tenant as an operator adds it, up to its placement.
+pub(crate) async fn add_tenant(store: &AnyStore, name: &str) {
+    let tenant = TenantId::parse(name).unwrap();
+    let link = LinkId {
+        provider: ProviderId::parse("entra").unwrap(),
+        kind: LinkKind::Tid,
+        external_id: dev::external_id(name, DevProvider::Entra),
+    };
+    let settings = TenantSettings {
+        id: tenant.clone(),
+        name: name.to_owned(),
+        requests_per_second: None,
+    };
+    apply(store, Command::AddTenant(settings)).await;
+    set_tenant_state(store, name, TenantState::Active).await;
+    let add = Command::AddLink {
+        link: link.clone(),
+        tenant,
+    };
+    apply(store, add).await;
+    let state = LinkState::Active;
+    apply(store, Command::SetLinkState { link, state }).await;
+}
+
+/// A tenant's first cell.
+pub(crate) async fn place(store: &AnyStore, tenant: &str, cell: &str) {
+    let (tenant, cell) = (TenantId::parse(tenant).unwrap(), CellId::parse(cell).unwrap());
+    apply(store, Command::Place { tenant, cell }).await;
 }
 
 /// A host that the registry links to `tenant`.

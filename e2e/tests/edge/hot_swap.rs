@@ -6,19 +6,17 @@ mod timeline;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use contract::api::{Fence, FenceReport};
-use contract::dev::DevProvider;
-use contract::{CellId, LinkKind, ProviderId, TenantId};
+use contract::{CellId, TenantId};
 use devkit::cell::{Client, EpochStats};
 use devkit::dev::{self, DEDICATED_CELL, SHARED_CELL};
 use devkit::ports::Block;
 use devkit::stack::Stack;
-use registry::command::{CellSettings, LinkId, TenantSettings};
-use registry::moves::{CellFence, MoveOptions, run_move};
-use registry::{AnyStore, Cell, CellState, Command, IfVersion, LinkState, Refused, Store as _, TenantState};
+use registry::command::CellSettings;
+use registry::moves::{MoveOptions, Runtimes, run_move};
+use registry::{AnyStore, CellState, Command, IfVersion, Refused, Store as _};
 
 use self::timeline::{MOVING, Move, Timeline};
-use crate::harness::{actor, alone, apply, line, registry, set_tenant_state, wait_until};
+use crate::harness::{actor, add_tenant, alone, apply, line, place, registry, wait_until};
 use crate::traffic::{SERVED, Traffic};
 use crate::wire;
 
@@ -36,61 +34,8 @@ const NEWCOMER: &str = "newcomer";
 /// Moves of one tenant: a cell remembers 16 epochs of each tenant.
 const MOST_MOVES: usize = 14;
 
-/// Fences over HTTP at the cells' runtimes.
-struct Runtimes;
-
-impl CellFence for Runtimes {
-    async fn fence(&self, cell: &Cell, fence: &Fence) -> Result<FenceReport, String> {
-        let runtime = cell.runtime.as_deref().ok_or("the cell has no runtime")?;
-        let client = Client::new(runtime).map_err(|error| error.to_string())?;
-        let report = client.fence(&fence.tenant, fence.epoch).await;
-        report.map_err(|error| format!("{error:#}"))
-    }
-}
-
 fn cell_id(id: &str) -> CellId {
     CellId::parse(id).unwrap()
-}
-
-/// A tenant as an operator adds it, up to its placement.
-async fn add_tenant(store: &AnyStore, name: &str) {
-    let tenant = TenantId::parse(name).unwrap();
-    let link = LinkId {
-        provider: ProviderId::parse("entra").unwrap(),
-        kind: LinkKind::Tid,
-        external_id: dev::external_id(name, DevProvider::Entra),
-    };
-    apply(
-        store,
-        Command::AddTenant(TenantSettings {
-            id: tenant.clone(),
-            name: name.to_owned(),
-            requests_per_second: None,
-        }),
-    )
-    .await;
-    set_tenant_state(store, name, TenantState::Active).await;
-    apply(
-        store,
-        Command::AddLink {
-            link: link.clone(),
-            tenant,
-        },
-    )
-    .await;
-    apply(
-        store,
-        Command::SetLinkState {
-            link,
-            state: LinkState::Active,
-        },
-    )
-    .await;
-}
-
-async fn place(store: &AnyStore, tenant: &str, cell: &str) {
-    let (tenant, cell) = (TenantId::parse(tenant).unwrap(), cell_id(cell));
-    apply(store, Command::Place { tenant, cell }).await;
 }
 
 /// Moves a tenant and notes when what was certain.
@@ -106,7 +51,7 @@ async fn move_tenant(store: &AnyStore, tenant: &'static str, from: &str, to: &st
         &actor(),
         &TenantId::parse(tenant).unwrap(),
         &cell_id(to),
-        &Runtimes,
+        &Runtimes::new().unwrap(),
         &options,
         |progress| moved.note(progress),
     )

@@ -127,6 +127,7 @@ impl Changes {
             Command::PlanMove {
                 tenant: tenant.clone(),
                 to: CellId::parse(DEDICATED_CELL).unwrap(),
+                mover: None,
             },
             Command::RollBackMove { tenant },
         ]);

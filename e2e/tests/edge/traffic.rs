@@ -1,6 +1,7 @@
 //! Load of several tenants at once, and what came of it while it still runs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,17 @@ impl Traffic {
 
     /// Starts `rate` requests a second over all tenants together.
     pub(crate) async fn start(self, stack: &Stack, rate: u32, duration: Duration) -> (Load, Seen) {
+        self.start_at(stack.edge(), rate, duration).await
+    }
+
+    /// The same at another Envoy.
+    pub(crate) async fn start_at(self, edge: SocketAddr, rate: u32, duration: Duration) -> (Load, Seen) {
         let seen = Seen::default();
         let (recorder, tenants) = (seen.clone(), self.tenants);
         let templates = self.templates;
         let count = templates.len();
         let load = Load::start(
-            Plan::new(stack.edge(), rate, duration),
+            Plan::new(edge, rate, duration),
             move |index| templates[which(index, count)].request(),
             move |shot| recorder.record(shot, which(shot.index, count), &tenants),
         )

@@ -64,3 +64,35 @@ pub(super) const MOVES: Fields = &[
     ),
     ("phase", "string?", "only those in this phase"),
 ];
+pub(super) const MOVE: Fields = &[
+    ("tenant", "string", "who"),
+    ("to", "string", "an active cell"),
+    (
+        "mover",
+        "string?",
+        "control_plane (when absent) carries it on by itself; operator: each step is asked for",
+    ),
+    (
+        "old_cell_is_dead",
+        "boolean?",
+        "your word that nothing runs in the old cell: it is not asked",
+    ),
+];
+pub(super) const EVACUATION: Fields = &[
+    ("to", "string?", "the active cell that takes all"),
+    (
+        "spread",
+        "boolean?",
+        "or: the active cells of the same tier, by weight and free capacity",
+    ),
+    (
+        "dead",
+        "boolean?",
+        "your word that nothing runs in the cell: it is not asked",
+    ),
+    (
+        "limit",
+        "integer?",
+        "at most so many moves are planned, up to 5000; 500 when absent",
+    ),
+];

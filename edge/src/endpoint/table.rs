@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::routing::{delete, get, post, put};
 
-use super::fields::{CELL, LINKS, MOVES, PAGE, STATE, TENANT, TENANTS};
+use super::fields::{CELL, EVACUATION, LINKS, MOVE, MOVES, PAGE, STATE, TENANT, TENANTS};
 use super::{Endpoint, document, endpoint, healthz, metrics, readyz};
 use crate::caller::Need;
 use crate::{feed, manage, tenancy};
@@ -258,15 +258,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         endpoint(
             "post",
             "/manage/moves",
-            "chooses another cell for a tenant",
+            "moves a tenant to another cell; the control plane carries the move on until it is finished",
             Need::Write,
-            &[("tenant", "string", "who"), ("to", "string", "an active cell")],
+            MOVE,
             post(manage::moves::plan),
         ),
         endpoint(
             "get",
             "/manage/moves/{tenant}",
-            "where a move is",
+            "where a move is, and what it waits for",
             Need::Read,
             &[],
             get(manage::moves::show),
@@ -281,6 +281,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         ),
         endpoint(
             "post",
+            "/manage/moves/{tenant}/confirm",
+            "flips a drained move; 409 says what is still open, or which router has not applied the drain",
+            Need::Write,
+            &[(
+                "old_cell_is_dead",
+                "boolean?",
+                "your word that nothing runs in the old cell: it is not asked",
+            )],
+            post(manage::moves::confirm),
+        ),
+        endpoint(
+            "post",
             "/manage/moves/{tenant}/finish",
             "ends a flipped move for good",
             Need::Write,
@@ -290,10 +302,26 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         endpoint(
             "post",
             "/manage/moves/{tenant}/rollback",
-            "takes a move back",
+            "takes a move back in any phase; of a reversed flip it warns of what was served since",
             Need::Write,
             &[],
             post(manage::moves::roll_back),
+        ),
+        endpoint(
+            "post",
+            "/manage/cells/{cell}/evacuate",
+            "moves every tenant out of a retiring or dead cell, some at a time; asking again goes on",
+            Need::Write,
+            EVACUATION,
+            post(manage::evacuations::begin),
+        ),
+        endpoint(
+            "get",
+            "/manage/cells/{cell}/evacuation",
+            "who is still in a cell, and how far their moves are",
+            Need::Read,
+            &[],
+            get(manage::evacuations::show),
         ),
         endpoint(
             "get",

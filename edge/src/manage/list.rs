@@ -31,11 +31,16 @@ pub(crate) struct Listed<T> {
 impl<T> Listed<T> {
     /// A record of one kind out of one of any; `None` for another kind.
     pub(crate) fn of(found: Versioned<Record>, take: impl FnOnce(Record) -> Option<T>) -> Option<Self> {
-        Some(Self {
-            record: take(found.record)?,
-            version: found.version,
-            changed_at: Timestamp::from_millisecond(found.at_ms).unwrap_or(Timestamp::UNIX_EPOCH),
-        })
+        Some(Self::at(take(found.record)?, found.version, found.at_ms))
+    }
+
+    /// A record that was last changed by `version` at this time, in milliseconds since 1970.
+    pub(crate) fn at(record: T, version: Version, at_ms: i64) -> Self {
+        Self {
+            record,
+            version,
+            changed_at: Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH),
+        }
     }
 }
 
@@ -44,6 +49,26 @@ impl<T> Listed<T> {
 pub(crate) struct PageQuery {
     after: Option<i64>,
     limit: Option<u32>,
+}
+
+impl PageQuery {
+    /// The page, or 400.
+    pub(crate) fn page(self) -> Result<Page, Problem> {
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::invalid(format!("limit: 1 to {MAX_LIMIT}")));
+        }
+        Ok(Page {
+            after: self.after.unwrap_or(0),
+            limit,
+        })
+    }
+}
+
+/// The address of the page after `page` of the list at `address`.
+pub(crate) fn next_page(address: &str, page: Page, next: i64) -> String {
+    let separator = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{separator}after={next}&limit={}", page.limit)
 }
 
 impl ControlPlane {
@@ -55,14 +80,7 @@ impl ControlPlane {
         address: &str,
         take: impl Fn(Record) -> Option<T>,
     ) -> Result<Answer<Vec<Listed<T>>>, Problem> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Problem::invalid(format!("limit: 1 to {MAX_LIMIT}")));
-        }
-        let mut page = Page {
-            after: query.after.unwrap_or(0),
-            limit,
-        };
+        let mut page = query.page()?;
         let mut kept = Vec::new();
         let mut scanned = 0;
         let next = loop {
@@ -79,8 +97,6 @@ impl ControlPlane {
                 next => break next,
             }
         };
-        let separator = if address.contains('?') { '&' } else { '?' };
-        let next = next.map(|next| format!("{address}{separator}after={next}&limit={limit}"));
-        Ok(Answer::ok(kept).followed_by(next))
+        Ok(Answer::ok(kept).followed_by(next.map(|next| next_page(address, page, next))))
     }
 }

@@ -1,16 +1,24 @@
-//! Moves, step by step. The steps' own rules are the registry's; nothing here can skip one.
+//! Moves: given to the control plane, which carries them on by itself, or taken step by step. The steps' own rules are
+//! the registry's; nothing here can skip one.
+
+mod look;
+mod turns;
 
 use axum::extract::{Path, Query, State};
 use contract::{CellId, TenantId};
 use http::StatusCode;
-use registry::key::{Key, Kind};
-use registry::{Applied, Command, Phase, Placement, Record, Store as _};
+use registry::key::Kind;
+use registry::store::Placements;
+use registry::{Applied, Command, Mover, Phase, Placement, Record, Store as _};
 use serde::Deserialize;
 
-use super::{Body, Listed, PageQuery, id, read};
+use super::{Body, Listed, PageQuery, id, next_page, read};
 use crate::answer::{Answer, Problem};
 use crate::app::ControlPlane;
 use crate::write::Request;
+
+pub(crate) use look::show;
+pub(crate) use turns::{confirm, roll_back};
 
 /// The placement in a record.
 pub(super) fn placement(record: Record) -> Option<Placement> {
@@ -41,26 +49,38 @@ pub(crate) async fn list(
             None => placement.phase != Phase::Settled,
         })
     };
-    state.list(Kind::Placement, page, &address, take).await
+    if filter.phase == Some(Phase::Settled) {
+        return state.list(Kind::Placement, page, &address, take).await;
+    }
+    // Found by their index: there may be millions of settled ones.
+    let page = page.page()?;
+    let listing = state.store.placements(&Placements::Moving, page).await?;
+    let moving = listing.records.into_iter();
+    let moving = moving.filter_map(|found| Listed::of(found, take)).collect();
+    let next = listing.next.map(|next| next_page(&address, page, next));
+    Ok(Answer::ok(moving).followed_by(next))
 }
 
-pub(crate) async fn show(
-    State(state): State<ControlPlane>,
-    Path(name): Path<String>,
-) -> Result<Answer<Listed<Placement>>, Problem> {
-    let found = state.store.find(&Key::Placement(name.clone())).await?;
-    let found = found.and_then(|found| Listed::of(found, placement));
-    let found = found.ok_or_else(|| Problem::not_found(format!("tenant {name:?} has no placement")))?;
-    let version = found.version;
-    Ok(Answer::ok(found).at(version))
-}
-
-/// The body of a new move.
+/// The body of a new move, or of one under way that somebody else is to carry on.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MoveBody {
     tenant: TenantId,
     to: CellId,
+    /// The control plane, unless an operator means to take each step.
+    #[serde(default)]
+    mover: Carries,
+    #[serde(default)]
+    old_cell_is_dead: bool,
+}
+
+/// Who carries a move on, as callers say it.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Carries {
+    Operator,
+    #[default]
+    ControlPlane,
 }
 
 pub(crate) async fn plan(
@@ -68,8 +88,23 @@ pub(crate) async fn plan(
     request: Request,
     body: Body<MoveBody>,
 ) -> Result<Answer<Applied>, Problem> {
-    let MoveBody { tenant, to } = read(body)?;
-    let command = Command::PlanMove { tenant, to };
+    let MoveBody {
+        tenant,
+        to,
+        mover,
+        old_cell_is_dead,
+    } = read(body)?;
+    let mover = Some(match (mover, old_cell_is_dead) {
+        (Carries::ControlPlane, false) => Mover::ControlPlane,
+        (Carries::ControlPlane, true) => Mover::ControlPlaneFromDeadCell,
+        (Carries::Operator, false) => Mover::Operator,
+        (Carries::Operator, true) => {
+            return Err(Problem::invalid(
+                "a move that you carry on yourself takes the word that the cell is dead when it is confirmed",
+            ));
+        }
+    });
+    let command = Command::PlanMove { tenant, to, mover };
     state.write(&command, &request, StatusCode::CREATED).await
 }
 
@@ -92,16 +127,5 @@ pub(crate) async fn finish(
     let tenant = id(&name, "tenant id")?;
     state
         .write(&Command::FinishMove { tenant }, &request, StatusCode::OK)
-        .await
-}
-
-pub(crate) async fn roll_back(
-    State(state): State<ControlPlane>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Result<Answer<Applied>, Problem> {
-    let tenant = id(&name, "tenant id")?;
-    state
-        .write(&Command::RollBackMove { tenant }, &request, StatusCode::OK)
         .await
 }

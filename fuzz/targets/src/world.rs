@@ -14,7 +14,8 @@ use identity::algorithm::Algorithm;
 use identity::{CacheOptions, Identity, IdentityConfig, KeyRing, KeysFrom, Minter, Operators};
 use registry::snapshot::Builder;
 use registry::{
-    Cell, CellState, Host, Link, LinkState, Phase, Placement, Position, Record, Snapshot, Tenant, TenantState,
+    Cell, CellState, Host, Link, LinkState, Mover, Phase, Placement, Position, Record, Snapshot, Tenant,
+    TenantState,
 };
 use serde_json::Value;
 
@@ -239,6 +240,7 @@ fn snapshot(providers: &[providers::Provider]) -> Snapshot {
             target: None,
             previous: None,
             flipped_at: None,
+            mover: Mover::Operator,
         }));
         put(Record::Host(Host {
             host: format!("{tenant}.example.com"),

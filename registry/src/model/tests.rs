@@ -85,6 +85,7 @@ fn a_placement_says_one_thing() {
         target: None,
         previous: None,
         flipped_at: None,
+        mover: Mover::Operator,
     };
     let b = || Some("cell-b".parse().unwrap());
     let check = |placement: Placement| Record::Placement(placement).check();

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use super::*;
+use crate::command::Drained;
 use crate::command::{CellSettings, TenantSettings};
-use crate::model::{CellState, Heartbeat, TenantState};
+use crate::key::Key;
+use crate::model::{CellState, Heartbeat, Mover, Record, TenantState};
 use crate::store::{Open, SqliteStore};
 use crate::version::Version;
 
@@ -15,8 +17,21 @@ use crate::version::Version;
 #[derive(Clone, Default)]
 struct Cells(Arc<Mutex<BTreeMap<String, State>>>);
 
-/// The fenced epoch, and how much is open.
-type State = (Option<u64>, u64);
+/// The fenced epoch, how much is open, and where the tenant is said to go.
+#[derive(Default)]
+struct State(Option<u64>, u64, Option<CellId>);
+
+impl State {
+    fn report(&self, tenant: &TenantId) -> FenceReport {
+        FenceReport {
+            tenant: tenant.clone(),
+            fenced: self.0,
+            open: self.1,
+            to: self.2.clone(),
+            served: None,
+        }
+    }
+}
 
 impl Cells {
     fn open(&self, cell: &str, open: u64) {
@@ -33,11 +48,13 @@ impl CellFence for Cells {
         let mut cells = self.0.lock().unwrap();
         let state = cells.entry(cell.id.to_string()).or_default();
         state.0 = state.0.max(fence.epoch);
-        Ok(FenceReport {
-            tenant: fence.tenant.clone(),
-            fenced: state.0,
-            open: state.1,
-        })
+        state.2.clone_from(&fence.to);
+        Ok(state.report(&fence.tenant))
+    }
+
+    async fn report(&self, cell: &Cell, tenant: &TenantId) -> Result<FenceReport, String> {
+        let mut cells = self.0.lock().unwrap();
+        Ok(cells.entry(cell.id.to_string()).or_default().report(tenant))
     }
 }
 
@@ -46,6 +63,10 @@ struct Silent;
 
 impl CellFence for Silent {
     async fn fence(&self, cell: &Cell, _: &Fence) -> Result<FenceReport, String> {
+        Err(format!("cell {} refused the connection; start it", cell.id))
+    }
+
+    async fn report(&self, cell: &Cell, _: &TenantId) -> Result<FenceReport, String> {
         Err(format!("cell {} refused the connection; start it", cell.id))
     }
 }
@@ -225,6 +246,7 @@ async fn a_move_continues_from_any_phase() {
             Command::PlanMove {
                 tenant: tenant.clone(),
                 to: cell("cell-b"),
+                mover: None,
             },
             Command::DrainMove {
                 tenant: tenant.clone(),
@@ -376,6 +398,7 @@ async fn a_flipped_move_goes_back_by_draining_the_new_cell() {
         .run(Command::PlanMove {
             tenant: tenant.clone(),
             to: cell("cell-b"),
+            mover: None,
         })
         .await;
     world
@@ -430,6 +453,7 @@ async fn a_move_elsewhere_is_refused_while_one_is_under_way() {
         .run(Command::PlanMove {
             tenant: world.tenant.clone(),
             to: cell("cell-b"),
+            mover: None,
         })
         .await;
     let (moved, _) = world.move_to("cell-a", &Cells::default()).await;
@@ -448,4 +472,116 @@ async fn a_move_elsewhere_is_refused_while_one_is_under_way() {
     )
     .await;
     assert!(matches!(moved, Err(MoveError::Refused(Refused::NotFound { .. }))));
+}
+
+fn steps<'a>(world: &'a World, fences: &'a Cells) -> Steps<'a, SqliteStore, Cells> {
+    Steps {
+        store: &world.store,
+        actor: &world.actor,
+        fences,
+        options: &world.options,
+    }
+}
+
+#[tokio::test]
+async fn a_step_is_taken_only_from_where_the_move_was_found() {
+    let world = World::new(Some("http://runtime")).await;
+    let cells = Cells::default();
+    let steps = steps(&world, &cells);
+    let tenant = world.tenant.clone();
+    world
+        .run(Command::PlanMove {
+            tenant: tenant.clone(),
+            to: cell("cell-b"),
+            mover: Some(Mover::ControlPlaneFromDeadCell),
+        })
+        .await;
+    steps
+        .advance(&steps.placement(&tenant).await.unwrap())
+        .await
+        .unwrap();
+    let draining = steps.placement(&tenant).await.unwrap();
+    assert_eq!(draining.record.phase, Phase::Draining);
+    // Taken back, and begun anew without the word that the cell is dead: a mover that still thinks of the first one
+    // must not flip without the fence.
+    let back = Command::RollBackMove {
+        tenant: tenant.clone(),
+    };
+    world.run(back).await;
+    world
+        .run(Command::PlanMove {
+            tenant: tenant.clone(),
+            to: cell("cell-b"),
+            mover: Some(Mover::ControlPlane),
+        })
+        .await;
+    world
+        .run(Command::DrainMove {
+            tenant: tenant.clone(),
+        })
+        .await;
+    assert_eq!(steps.advance(&draining).await.unwrap(), Advanced::TakenOver);
+    assert_eq!(world.placement().await.phase, Phase::Draining);
+    assert_eq!(cells.fenced("cell-a"), None);
+    // The good twin: from where it is, it goes on, with a fence.
+    let found = steps.placement(&tenant).await.unwrap();
+    assert_eq!(
+        steps.advance(&found).await.unwrap(),
+        Advanced::Stepped(Progress::Flipped { epoch: 3 })
+    );
+    assert_eq!(cells.fenced("cell-a"), Some(2));
+}
+
+#[tokio::test]
+async fn a_dead_cell_is_not_asked_whoever_carries_the_move_on() {
+    let world = World::new(None).await;
+    world
+        .run(Command::PlanMove {
+            tenant: world.tenant.clone(),
+            to: cell("cell-b"),
+            mover: Some(Mover::ControlPlaneFromDeadCell),
+        })
+        .await;
+    let (moved, _) = world.move_to("cell-b", &Silent).await;
+    let placement = moved.unwrap();
+    assert_eq!(
+        (placement.cell.as_str(), placement.epoch, placement.mover),
+        ("cell-b", 2, Mover::Operator)
+    );
+}
+
+#[tokio::test]
+async fn the_old_cell_knows_where_the_tenant_goes_until_the_move_is_over() {
+    let world = World::new(Some("http://runtime")).await;
+    let cells = Cells::default();
+    cells.open("cell-a", 1);
+    let steps = steps(&world, &cells);
+    let tenant = world.tenant.clone();
+    world
+        .run(Command::PlanMove {
+            tenant: tenant.clone(),
+            to: cell("cell-b"),
+            mover: None,
+        })
+        .await;
+    let step = async || {
+        let found = steps.placement(&tenant).await.unwrap();
+        steps.advance(&found).await.unwrap()
+    };
+    assert_eq!(step().await, Advanced::Stepped(Progress::Draining));
+    assert_eq!(
+        step().await,
+        Advanced::Waiting(Progress::WaitingForCell { open: 1 })
+    );
+    let told = async || {
+        let report = steps.report(&cell("cell-a"), &tenant).await.unwrap().unwrap();
+        (report.fenced, report.to)
+    };
+    assert_eq!(told().await, (Some(1), Some(cell("cell-b"))));
+    cells.open("cell-a", 0);
+    assert_eq!(step().await, Advanced::Stepped(Progress::Flipped { epoch: 2 }));
+    assert_eq!(told().await, (Some(1), Some(cell("cell-b"))));
+    assert_eq!(step().await, Advanced::Stepped(Progress::Finished));
+    // The fence stays: a router that is cut off may still send the tenant there.
+    assert_eq!(told().await, (Some(1), None));
 }

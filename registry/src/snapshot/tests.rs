@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::key::Kind;
-use crate::model::{Cell, CellState, Host, Link, Phase, Revocation, Tenant};
+use crate::model::{Cell, CellState, Host, Link, Mover, Phase, Revocation, Tenant};
 
 fn at(number: u64) -> Position {
     Position {
@@ -98,6 +98,7 @@ fn record() -> impl Strategy<Value = Record> {
                 },
                 previous: if moved { other(2) } else { None },
                 flipped_at: moved.then_some(epoch as i64 / 2),
+                mover: Mover::Operator,
             })
         });
     let host = (0..6u8, 0..12u8).prop_map(|(host, tenant)| {
@@ -357,6 +358,7 @@ fn what_names_a_row_that_cannot_be_read_is_not_named_itself() {
         target: None,
         previous: None,
         flipped_at: None,
+        mover: Mover::Operator,
     });
     let tenant = Tenant {
         id: "acme".parse().unwrap(),
@@ -469,6 +471,7 @@ fn fleet(number: u32) -> [Record; 3] {
             target: None,
             previous: None,
             flipped_at: None,
+            mover: Mover::Operator,
         }),
     ]
 }

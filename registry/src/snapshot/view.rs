@@ -3,7 +3,7 @@
 use contract::{CellId, TenantId};
 use serde::Serialize;
 
-use crate::model::{LinkState, Phase, Placement, TenantState};
+use crate::model::{LinkState, Mover, Phase, Placement, TenantState};
 
 /// An identity link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,7 @@ impl<'a> PlacementView<'a> {
             target: optional(self.target)?,
             previous: optional(self.previous)?,
             flipped_at: self.flipped_at,
+            mover: Mover::Operator,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Whichever store a URL names.
 
 use super::{
-    Listing, Open, Page, PostgresSource, PostgresStore, SqliteSource, SqliteStore, Store, StoreError,
+    Listing, Open, Page, Placements, PostgresSource, PostgresStore, SqliteSource, SqliteStore, Store,
+    StoreError,
 };
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::{Next, Source};
@@ -112,6 +113,10 @@ impl Store for AnyStore {
 
     async fn list(&self, kind: Kind, page: Page) -> Result<Listing, StoreError> {
         each!(self, Self, store => Box::pin(store.list(kind, page)).await)
+    }
+
+    async fn placements(&self, which: &Placements, page: Page) -> Result<Listing, StoreError> {
+        each!(self, Self, store => Box::pin(store.placements(which, page)).await)
     }
 
     async fn changes(&self, after: Version, limit: u32) -> Result<Vec<Change>, StoreError> {

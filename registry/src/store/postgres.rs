@@ -21,7 +21,7 @@ use sqlx::PgConnection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
 
-use super::{Listing, Open, Page, Store, StoreError};
+use super::{Listing, Open, Page, Placements, Store, StoreError};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
@@ -211,6 +211,10 @@ impl Store for PostgresStore {
 
     async fn list(&self, kind: Kind, page: Page) -> Result<Listing, StoreError> {
         reading!(self, connection => read::list(connection, kind, page))
+    }
+
+    async fn placements(&self, which: &Placements, page: Page) -> Result<Listing, StoreError> {
+        reading!(self, connection => read::placements(connection, which, page))
     }
 
     async fn changes(&self, after: Version, limit: u32) -> Result<Vec<Change>, StoreError> {

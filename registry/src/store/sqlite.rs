@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqlitePool;
 
-use super::{Listing, Open, Page, Store, StoreError};
+use super::{Listing, Open, Page, Placements, Store, StoreError};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
@@ -144,6 +144,16 @@ impl Store for SqliteStore {
         self.in_time(async {
             let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
             read::list(&mut connection, kind, page)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn placements(&self, which: &Placements, page: Page) -> Result<Listing, StoreError> {
+        self.in_time(async {
+            let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
+            read::placements(&mut connection, which, page)
                 .await
                 .map_err(|error| self.failed(&error))
         })

@@ -245,6 +245,7 @@ on_every_database! {
         a_refused_command_leaves_no_trace,
         every_kind_of_record_comes_back_as_it_was_written,
         lists_have_pages,
+        moving_placements_and_those_of_a_cell_are_found,
         heartbeats_bump_no_version_and_are_stamped_by_the_store,
         a_cell_waits_for_live_routers_and_an_unreadable_heartbeat_is_one_that_knows_nothing,
         a_command_on_a_bad_row_says_what_is_wrong_with_it,

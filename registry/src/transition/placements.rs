@@ -5,7 +5,7 @@ use contract::{CellId, TenantId};
 use super::{Effect, Facts, no_step};
 use crate::command::{Drained, Refused};
 use crate::key::Key;
-use crate::model::{CellState, Phase, Placement, Record};
+use crate::model::{CellState, Mover, Phase, Placement, Record};
 use crate::version::Version;
 
 pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<Effect, Refused> {
@@ -28,6 +28,7 @@ pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<E
         target: None,
         previous: None,
         flipped_at: None,
+        mover: Mover::Operator,
     };
     Ok(Effect::Put {
         before: None,
@@ -35,15 +36,20 @@ pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<E
     })
 }
 
-pub(super) fn plan(tenant: &TenantId, to: &CellId, facts: &Facts) -> Result<Effect, Refused> {
+pub(super) fn plan(
+    tenant: &TenantId,
+    to: &CellId,
+    mover: Option<Mover>,
+    facts: &Facts,
+) -> Result<Effect, Refused> {
     let (placement, version) = placed(tenant, facts)?;
     match placement.phase {
         Phase::Settled if placement.cell == *to => return Ok(Effect::Nothing(version)),
         Phase::Settled => {}
         Phase::Planned | Phase::Draining if placement.target.as_ref() == Some(to) => {
-            return Ok(Effect::Nothing(version));
+            return Ok(carried_by(placement, version, mover));
         }
-        Phase::Flipped if placement.cell == *to => return Ok(Effect::Nothing(version)),
+        Phase::Flipped if placement.cell == *to => return Ok(carried_by(placement, version, mover)),
         Phase::Planned | Phase::Draining | Phase::Flipped => {
             let towards = placement.target.as_ref().unwrap_or(&placement.cell);
             return Err(Refused::Conflict {
@@ -58,9 +64,24 @@ pub(super) fn plan(tenant: &TenantId, to: &CellId, facts: &Facts) -> Result<Effe
         Placement {
             phase: Phase::Planned,
             target: Some(to.clone()),
+            mover: mover.unwrap_or_default(),
             ..placement.clone()
         },
     ))
+}
+
+/// The same move, carried on by somebody else if one is named.
+fn carried_by(placement: &Placement, version: Version, mover: Option<Mover>) -> Effect {
+    match mover {
+        Some(mover) if mover != placement.mover => step(
+            placement,
+            Placement {
+                mover,
+                ..placement.clone()
+            },
+        ),
+        _ => Effect::Nothing(version),
+    }
 }
 
 pub(super) fn drain(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused> {
@@ -107,6 +128,7 @@ pub(super) fn flip(tenant: &TenantId, evidence: &Drained, facts: &Facts) -> Resu
         target: None,
         previous: Some(placement.cell.clone()),
         flipped_at: Some(facts.now_ms / 1000),
+        mover: placement.mover,
     };
     Ok(step(placement, after))
 }
@@ -118,6 +140,7 @@ pub(super) fn finish(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused
             placement,
             Placement {
                 phase: Phase::Settled,
+                mover: Mover::Operator,
                 ..placement.clone()
             },
         )),
@@ -136,6 +159,7 @@ pub(super) fn roll_back(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refu
     let settled = Placement {
         phase: Phase::Settled,
         target: None,
+        mover: Mover::Operator,
         ..placement.clone()
     };
     match (placement.phase, &placement.previous) {
@@ -157,6 +181,7 @@ pub(super) fn roll_back(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refu
                 Placement {
                     phase: Phase::Draining,
                     target,
+                    mover: way_back(placement.mover),
                     ..placement.clone()
                 },
             ))
@@ -165,6 +190,14 @@ pub(super) fn roll_back(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refu
             "{} names no previous cell",
             key(tenant)
         ))),
+    }
+}
+
+/// The word that a cell is dead was about the cell that the tenant left, not about the one it leaves on the way back.
+const fn way_back(mover: Mover) -> Mover {
+    match mover {
+        Mover::ControlPlaneFromDeadCell => Mover::ControlPlane,
+        other => other,
     }
 }
 

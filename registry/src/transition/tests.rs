@@ -2,7 +2,7 @@ use contract::{CellId, TenantId};
 
 use super::*;
 use crate::command::{CellSettings, Drained, LinkId, TenantSettings};
-use crate::model::{CellState, LinkState, Phase, Revocation, TenantState};
+use crate::model::{CellState, LinkState, Mover, Phase, Revocation, TenantState};
 
 const T0: i64 = 1_700_000_000_000;
 
@@ -50,6 +50,7 @@ fn placement(phase: Phase, cell: &str, target: Option<&str>, epoch: u64) -> Reco
         phase,
         target: target.map(cell_id),
         flipped_at: previous.as_ref().map(|_| T0 / 1000),
+        mover: Mover::Operator,
         previous,
     })
 }
@@ -367,6 +368,7 @@ fn a_move_goes_through_its_phases_and_each_flip_raises_the_epoch() {
         &Command::PlanMove {
             tenant: tenant.clone(),
             to,
+            mover: None,
         },
         &with(placement(Phase::Settled, "cell-a", None, 3)),
     );
@@ -505,11 +507,73 @@ fn a_move_is_taken_back_until_it_is_finished() {
 }
 
 #[test]
+fn who_carries_a_move_on_is_recorded_with_it_until_it_is_settled() {
+    let records = [tenant(TenantState::Active), cell("cell-b", CellState::Active)];
+    let step = |command: &Command, record: Record| {
+        let known = facts(records.clone().into_iter().chain([record.clone()]));
+        match after(command, &known).unwrap().unwrap_or(record) {
+            Record::Placement(placement) => placement,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plan = |mover| Command::PlanMove {
+        tenant: tenant_id(),
+        to: cell_id("cell-b"),
+        mover,
+    };
+    let tenant = tenant_id;
+    let settled = || placement(Phase::Settled, "cell-a", None, 3);
+    assert_eq!(step(&plan(None), settled()).mover, Mover::Operator);
+    for mover in [Mover::ControlPlane, Mover::ControlPlaneFromDeadCell] {
+        let planned = step(&plan(Some(mover)), settled());
+        assert_eq!((planned.phase, planned.mover), (Phase::Planned, mover));
+        // Asked for by somebody who does not care who does it: unchanged.
+        assert_eq!(step(&plan(None), Record::Placement(planned.clone())), planned);
+        // An operator takes it over, and gives it back.
+        let taken = step(&plan(Some(Mover::Operator)), Record::Placement(planned.clone()));
+        assert_eq!((taken.phase, taken.mover), (Phase::Planned, Mover::Operator));
+        assert_eq!(step(&plan(Some(mover)), Record::Placement(taken)), planned);
+
+        let draining = step(
+            &Command::DrainMove { tenant: tenant() },
+            Record::Placement(planned),
+        );
+        let flipped = step(
+            &flip(Drained::Empty { fenced: 3 }),
+            Record::Placement(draining.clone()),
+        );
+        assert_eq!((draining.mover, flipped.mover), (mover, mover));
+        let finished = step(
+            &Command::FinishMove { tenant: tenant() },
+            Record::Placement(flipped.clone()),
+        );
+        assert_eq!(
+            (finished.phase, finished.mover),
+            (Phase::Settled, Mover::Operator)
+        );
+
+        let back = Command::RollBackMove { tenant: tenant() };
+        let cancelled = step(&back, Record::Placement(draining));
+        assert_eq!(
+            (cancelled.phase, cancelled.mover),
+            (Phase::Settled, Mover::Operator)
+        );
+        // The cell that it leaves now is not the one that was said to be dead.
+        let reversed = step(&back, Record::Placement(flipped));
+        assert_eq!(
+            (reversed.phase, reversed.mover),
+            (Phase::Draining, Mover::ControlPlane)
+        );
+    }
+}
+
+#[test]
 fn a_move_under_way_is_not_redirected() {
     let records = [tenant(TenantState::Active), cell("cell-c", CellState::Active)];
     let plan = Command::PlanMove {
         tenant: tenant_id(),
         to: cell_id("cell-c"),
+        mover: None,
     };
     for phase in [Phase::Planned, Phase::Draining] {
         let moving = placement(phase, "cell-a", Some("cell-b"), 1);

@@ -63,6 +63,16 @@ Waits until the Envoys of every live router have acknowledged the cell, and name
         #[command(flatten)]
         write: WriteArgs,
     },
+    /// Move every tenant out of a retiring or dead cell.
+    #[command(after_help = "\
+Examples:
+  alphaswarm cells evacuate --cell cell-a --to cell-b
+  alphaswarm cells evacuate --cell cell-a --spread --rate 5 --concurrency 8
+  alphaswarm cells evacuate --cell cell-a --spread --dead
+
+The cell takes no more tenants from then on (cells drain). Each tenant moves as with tenants move; its requests get 503
+tenant_moving meanwhile. An evacuation that was stopped is continued by the same command.")]
+    Evacuate(Evacuate),
     /// End an empty cell; Envoy forgets it.
     #[command(after_help = "Example:\n  alphaswarm cells retire --cell cell-b")]
     Retire {
@@ -165,4 +175,38 @@ pub struct SetCell {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+}
+
+/// `alphaswarm cells evacuate`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("towards").required(true).args(["to", "spread"])))]
+pub struct Evacuate {
+    /// Which.
+    #[command(flatten)]
+    pub cell: OneCell,
+    /// The active cell that takes all.
+    #[arg(long, value_name = "CELL")]
+    pub to: Option<CellId>,
+    /// Spread them over the active cells of the same tier, by weight and free capacity.
+    #[arg(long)]
+    pub spread: bool,
+    /// Your word that the cell is dead: it is not asked. If it lives, tenants may be served by two cells.
+    #[arg(long)]
+    pub dead: bool,
+    /// Moves that begin within a second.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rate: u32,
+    /// Moves under way at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub concurrency: u32,
+    /// The longest time that a stream may live, in seconds: after it the cell counts as empty of it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub longest_stream: u32,
+    /// Give up waiting for one tenant after so many seconds; its move stays where it is [default: a minute more than
+    /// --longest-stream]
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u32>,
+    /// Who signs the change log [default: USER, else the process's user id]
+    #[arg(long, value_name = "NAME")]
+    pub actor: Option<String>,
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use contract::{CellId, TenantId};
-use registry::moves::{MoveError, MoveOptions, Progress, roll_back, run_move};
-use registry::{Key, Phase, Placement, Record, Store as _};
+use registry::moves::{MoveError, MoveOptions, Progress, Runtimes, roll_back, run_move};
+use registry::{Cell, Key, Phase, Placement, Record, Store as _};
 use tokio::sync::mpsc;
 
 use crate::args::registry::Move;
 use crate::failure::Failure;
-use crate::fence::Runtimes;
 use crate::output::Output;
 use crate::store::{Registry, refused, unusable};
 
@@ -22,7 +21,7 @@ const LINES: usize = 64;
 pub async fn run(args: Move, registry: &Registry, output: &mut Output<'_>) -> Result<(), Failure> {
     let tenant = args.tenant.tenant;
     let actor = registry.actor(args.actor.as_deref())?;
-    let runtimes = Runtimes::new()?;
+    let runtimes = Runtimes::new().map_err(|error| Failure::failed(error.what).next(error.next))?;
     let longest_stream = Duration::from_secs(args.longest_stream.into());
     let options = MoveOptions {
         longest_stream,
@@ -34,6 +33,9 @@ pub async fn run(args: Move, registry: &Registry, output: &mut Output<'_>) -> Re
     };
     if !args.old_cell_is_dead {
         look_ahead(registry, &tenant, args.to.as_ref(), &runtimes).await?;
+    }
+    if args.rollback {
+        warn_of_writes(registry, &tenant, &runtimes, output).await?;
     }
     let (lines, mut told) = mpsc::channel(LINES);
     let mut last = String::new();
@@ -108,7 +110,7 @@ async fn look_ahead(
     let Some(runtime) = &cell.runtime else {
         return Err(failed(MoveError::NoRuntime(cell.id)));
     };
-    runtimes.report(runtime, tenant).await.map(drop).map_err(|failure| {
+    runtimes.look(runtime, tenant).await.map(drop).map_err(|failure| {
         let what = format!("nothing was moved: cell {} could not fence tenant {tenant}: {}", cell.id, failure.what);
         Failure::failed(what)
             .next(
@@ -117,6 +119,42 @@ async fn look_ahead(
             )
             .code("no_runtime")
     })
+}
+
+/// A flip that is reversed leaves behind what the tenant wrote in the new cell: how much that may be, as far as the
+/// registry and the cell know.
+async fn warn_of_writes(
+    registry: &Registry,
+    tenant: &TenantId,
+    runtimes: &Runtimes,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let Some(Record::Placement(placement)) = find(registry, &Key::Placement(tenant.to_string())).await?
+    else {
+        return Ok(());
+    };
+    if placement.phase != Phase::Flipped {
+        return Ok(());
+    }
+    let served = match find(registry, &Key::Cell(placement.cell.to_string())).await? {
+        Some(Record::Cell(Cell {
+            runtime: Some(runtime),
+            ..
+        })) => runtimes.look(&runtime, tenant).await.ok(),
+        _ => None,
+    };
+    let served = match served.and_then(|report| report.served) {
+        Some(served) if served.epoch == placement.epoch => format!("{} requests", served.requests),
+        Some(_) => "no request".to_owned(),
+        None => "an unknown number of requests".to_owned(),
+    };
+    let flipped_ms = placement.flipped_at.unwrap_or_default().saturating_mul(1000);
+    let seconds = registry.store.now_ms().saturating_sub(flipped_ms).max(0) / 1000;
+    output.progress(&format!(
+        "warning: cell {} has begun to serve {served} of tenant {tenant} in the {seconds} s since the flip; what they \
+         wrote stays there, unless you copy it",
+        placement.cell
+    ))
 }
 
 async fn find(registry: &Registry, key: &Key) -> Result<Option<Record>, Failure> {

@@ -124,6 +124,42 @@ async fn a_fence_refuses_its_epoch_and_older_ones_and_only_grows() {
 }
 
 #[tokio::test]
+async fn a_fence_says_where_the_tenant_goes_and_what_was_served() {
+    let world = World::start().await;
+    for _ in 0..3 {
+        assert_eq!(world.of("acme", 4, "/x").await.status(), 200);
+    }
+    let fence = contract::api::Fence {
+        tenant: acme(),
+        epoch: Some(4),
+        to: Some("cell-b".parse().unwrap()),
+    };
+    let post = async |fence: &contract::api::Fence| {
+        let url = format!("{}/fence", world.running.runtime.url());
+        let answer = world.http().post(url).json(fence).send().await.unwrap();
+        answer.json::<contract::api::FenceReport>().await.unwrap()
+    };
+    let report = post(&fence).await;
+    assert_eq!(report.to, fence.to);
+    let served = report.served.unwrap();
+    assert_eq!((served.epoch, served.requests), (4, 3));
+    // A late call for an older epoch says nothing new.
+    let late = contract::api::Fence {
+        epoch: Some(3),
+        to: None,
+        ..fence.clone()
+    };
+    assert_eq!(post(&late).await.to, fence.to);
+    assert_eq!(world.of("acme", 4, "/x").await.status(), 503);
+    assert_eq!(world.client.fenced(&acme()).await.unwrap().to, fence.to);
+    // Back under a newer epoch: it goes nowhere.
+    assert_eq!(world.of("acme", 5, "/x").await.status(), 200);
+    let report = world.client.fenced(&acme()).await.unwrap();
+    assert_eq!((report.fenced, report.to), (Some(4), None));
+    assert_eq!(report.served.unwrap().epoch, 5);
+}
+
+#[tokio::test]
 async fn with_keys_only_a_routers_word_counts() {
     use contract::assertion::AssertionClaims;
     use contract::{Principal, PrincipalKind, ProviderId};

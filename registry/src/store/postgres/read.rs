@@ -3,7 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::super::{Listing, Page, decode};
+use super::super::{Listing, Page, Placements, decode};
 use super::{fields, rows};
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
@@ -49,16 +49,39 @@ pub(super) async fn list(
     kind: Kind,
     page: Page,
 ) -> Result<Listing, sqlx::Error> {
-    let limit = page.limit.clamp(1, 10_000);
-    let query = sqlx::query(rows::of(kind).list)
-        .bind(page.after)
-        .bind(i64::from(limit));
-    let found = query.fetch_all(connection).await?;
+    let query = sqlx::query(rows::of(kind).list).bind(page.after);
+    let found = query.bind(limit(page)).fetch_all(connection).await?;
+    listing(kind, &found, page)
+}
+
+/// Some placements.
+pub(super) async fn placements(
+    connection: &mut PgConnection,
+    which: &Placements,
+    page: Page,
+) -> Result<Listing, sqlx::Error> {
+    let (sql, cell) = match which {
+        Placements::Moving => (rows::MOVING, None),
+        Placements::In(cell) => (rows::IN_CELL, Some(cell.as_str())),
+    };
+    let query = sqlx::query(sql).bind(page.after).bind(limit(page));
+    let query = match cell {
+        Some(cell) => query.bind(cell),
+        None => query,
+    };
+    listing(Kind::Placement, &query.fetch_all(connection).await?, page)
+}
+
+fn limit(page: Page) -> i64 {
+    i64::from(page.limit.clamp(1, 10_000))
+}
+
+fn listing(kind: Kind, found: &[PgRow], page: Page) -> Result<Listing, sqlx::Error> {
     let mut listing = Listing::default();
-    if found.len() >= limit as usize {
+    if i64::try_from(found.len()).is_ok_and(|rows| rows >= limit(page)) {
         listing.next = found.last().map(|row| row.try_get(0)).transpose()?;
     }
-    for row in &found {
+    for row in found {
         match versioned(kind, row, 1)? {
             Ok(record) => listing.records.push(record),
             Err((key, reason)) => listing.set_aside.push(SetAside {

@@ -23,8 +23,31 @@ pub(super) struct Statements {
     pub(super) delete: &'static str,
 }
 
+/// A placement's columns.
+macro_rules! placement {
+    () => {
+        "tenant, cell, epoch, phase, target, previous, flipped_at, mover"
+    };
+}
+
+/// The list of those placements that this condition keeps.
+macro_rules! placements_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT row_number, v_epoch, v_number, at_ms, ",
+            placement!(),
+            " FROM placements WHERE row_number > $1 AND ",
+            $condition,
+            " ORDER BY row_number LIMIT $2"
+        )
+    };
+}
+
+pub(super) const MOVING: &str = placements_where!("phase <> 'settled'");
+pub(super) const IN_CELL: &str = placements_where!("cell = $3");
+
 macro_rules! statements {
-    ($table:literal, $key:literal, $select:literal, $columns:expr) => {
+    ($table:literal, $key:literal, $select:expr, $columns:expr) => {
         Statements {
             columns: $columns,
             find: concat!(
@@ -96,7 +119,7 @@ static LINKS: Statements = statements!(
 static PLACEMENTS: Statements = statements!(
     "placements",
     "tenant = $1",
-    "tenant, cell, epoch, phase, target, previous, flipped_at",
+    placement!(),
     &[
         ("tenant", Type::Text),
         ("cell", Type::Text),
@@ -105,6 +128,7 @@ static PLACEMENTS: Statements = statements!(
         ("target", Type::Text),
         ("previous", Type::Text),
         ("flipped_at", Type::Number),
+        ("mover", Type::Text),
     ]
 );
 static HOSTS: Statements = statements!(
@@ -191,10 +215,10 @@ pub(super) async fn put(
              tenant = $7, state = $8",
         ),
         Record::Placement(_) => sqlx::query(
-            "INSERT INTO placements (v_epoch, v_number, at_ms, tenant, cell, epoch, phase, target, previous, flipped_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+            "INSERT INTO placements (v_epoch, v_number, at_ms, tenant, cell, epoch, phase, target, previous, flipped_at, mover) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              ON CONFLICT (tenant) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, cell = $5, epoch = $6, \
-             phase = $7, target = $8, previous = $9, flipped_at = $10",
+             phase = $7, target = $8, previous = $9, flipped_at = $10, mover = $11",
         ),
         Record::Host(_) => sqlx::query(
             "INSERT INTO hosts (v_epoch, v_number, at_ms, host, tenant) VALUES ($1, $2, $3, $4, $5) \
@@ -240,7 +264,8 @@ pub(super) async fn put(
             .bind(state_text(&placement.phase)?)
             .bind(placement.target.as_ref().map(contract::CellId::as_str))
             .bind(placement.previous.as_ref().map(contract::CellId::as_str))
-            .bind(placement.flipped_at),
+            .bind(placement.flipped_at)
+            .bind(state_text(&placement.mover)?),
         Record::Host(host) => query.bind(host.host.as_str()).bind(host.tenant.as_str()),
         Record::Revocation(revocation) => query
             .bind(revocation.provider.as_str())

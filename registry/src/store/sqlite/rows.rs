@@ -20,8 +20,32 @@ pub(super) struct Statements {
     pub(super) delete: &'static str,
 }
 
+/// A placement as JSON.
+macro_rules! placement {
+    () => {
+        "json_object('tenant', tenant, 'cell', cell, 'epoch', epoch, 'phase', phase, 'target', target, \
+         'previous', previous, 'flipped_at', flipped_at, 'mover', mover)"
+    };
+}
+
+/// The list of those placements that this condition keeps.
+macro_rules! placements_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT row_number, v_epoch, v_number, at_ms, CAST(",
+            placement!(),
+            " AS BLOB) FROM placements WHERE row_number > ?1 AND ",
+            $condition,
+            " ORDER BY row_number LIMIT ?2"
+        )
+    };
+}
+
+pub(super) const MOVING: &str = placements_where!("phase <> 'settled'");
+pub(super) const IN_CELL: &str = placements_where!("cell = ?3");
+
 macro_rules! statements {
-    ($table:literal, $key:literal, $json:literal) => {
+    ($table:literal, $key:literal, $json:expr) => {
         Statements {
             find: concat!(
                 "SELECT v_epoch, v_number, at_ms, CAST(",
@@ -67,12 +91,7 @@ static LINKS: Statements = statements!(
     "provider = ?1 AND kind = ?2 AND external_id = ?3",
     "json_object('provider', provider, 'kind', kind, 'external_id', external_id, 'tenant', tenant, 'state', state)"
 );
-static PLACEMENTS: Statements = statements!(
-    "placements",
-    "tenant = ?1",
-    "json_object('tenant', tenant, 'cell', cell, 'epoch', epoch, 'phase', phase, 'target', target, \
-     'previous', previous, 'flipped_at', flipped_at)"
-);
+static PLACEMENTS: Statements = statements!("placements", "tenant = ?1", placement!());
 static HOSTS: Statements = statements!(
     "hosts",
     "host = ?1",
@@ -149,10 +168,10 @@ pub(super) async fn put(
              tenant = ?7, state = ?8",
         ),
         Record::Placement(_) => sqlx::query(
-            "INSERT INTO placements (v_epoch, v_number, at_ms, tenant, cell, epoch, phase, target, previous, flipped_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+            "INSERT INTO placements (v_epoch, v_number, at_ms, tenant, cell, epoch, phase, target, previous, flipped_at, mover) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
              ON CONFLICT (tenant) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, cell = ?5, epoch = ?6, \
-             phase = ?7, target = ?8, previous = ?9, flipped_at = ?10",
+             phase = ?7, target = ?8, previous = ?9, flipped_at = ?10, mover = ?11",
         ),
         Record::Host(_) => sqlx::query(
             "INSERT INTO hosts (v_epoch, v_number, at_ms, host, tenant) VALUES (?1, ?2, ?3, ?4, ?5) \
@@ -198,7 +217,8 @@ pub(super) async fn put(
             .bind(state_text(&placement.phase)?)
             .bind(placement.target.as_ref().map(contract::CellId::as_str))
             .bind(placement.previous.as_ref().map(contract::CellId::as_str))
-            .bind(placement.flipped_at),
+            .bind(placement.flipped_at)
+            .bind(state_text(&placement.mover)?),
         Record::Host(host) => query.bind(host.host.as_str()).bind(host.tenant.as_str()),
         Record::Revocation(revocation) => query
             .bind(revocation.provider.as_str())

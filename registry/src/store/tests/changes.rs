@@ -38,6 +38,7 @@ fn life(number: usize) -> Vec<Command> {
         Command::PlanMove {
             tenant: id(),
             to: cell("cell-b"),
+            mover: None,
         },
     ]
 }

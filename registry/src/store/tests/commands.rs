@@ -1,6 +1,7 @@
 //! What a command does, and what is found afterwards.
 
 use super::*;
+use crate::model::Mover;
 
 pub(super) async fn a_write_is_one_version_with_its_change_log_row(registry: Registry) {
     let start = registry.store.position().await.unwrap().version;
@@ -84,6 +85,7 @@ pub(super) async fn every_kind_of_record_comes_back_as_it_was_written(registry: 
         .run(Command::PlanMove {
             tenant: tenant("acme"),
             to: cell("cell-b"),
+            mover: None,
         })
         .await;
     let entra = || "entra".parse().unwrap();
@@ -138,6 +140,52 @@ pub(super) async fn lists_have_pages(registry: Registry) {
         }
     }
     assert_eq!(sizes, [3, 3, 1]);
+}
+
+pub(super) async fn moving_placements_and_those_of_a_cell_are_found(registry: Registry) {
+    registry.furnish().await;
+    for number in 0..5 {
+        let name = format!("tenant-{number}");
+        registry.run(add_tenant(&name)).await;
+        registry
+            .run(Command::Place {
+                tenant: tenant(&name),
+                cell: cell(if number < 3 { "cell-a" } else { "cell-b" }),
+            })
+            .await;
+    }
+    for (name, mover) in [("tenant-1", Some(Mover::ControlPlane)), ("tenant-2", None)] {
+        registry
+            .run(Command::PlanMove {
+                tenant: tenant(name),
+                to: cell("cell-b"),
+                mover,
+            })
+            .await;
+    }
+    let found = async |which: Placements, page: Page| {
+        let listing = registry.store.placements(&which, page).await.unwrap();
+        let placements = listing.records.into_iter().map(|found| match found.record {
+            Record::Placement(placement) => (placement.tenant.to_string(), placement.mover),
+            other => panic!("{other:?}"),
+        });
+        (placements.collect::<Vec<_>>(), listing.next)
+    };
+    let (moving, next) = found(Placements::Moving, Page::default()).await;
+    let expected = [("tenant-1", Mover::ControlPlane), ("tenant-2", Mover::Operator)];
+    assert_eq!(moving, expected.map(|(name, mover)| (name.to_owned(), mover)));
+    assert_eq!(next, None);
+    let mut names = Vec::new();
+    let mut page = Page { after: 0, limit: 2 };
+    loop {
+        let (placements, next) = found(Placements::In(cell("cell-a")), page).await;
+        names.extend(placements.into_iter().map(|(name, _)| name));
+        match next {
+            Some(next) => page.after = next,
+            None => break,
+        }
+    }
+    assert_eq!(names, ["acme", "tenant-0", "tenant-1", "tenant-2"]);
 }
 
 pub(super) async fn heartbeats_bump_no_version_and_are_stamped_by_the_store(registry: Registry) {

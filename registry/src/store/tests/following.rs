@@ -62,6 +62,7 @@ pub(super) async fn a_follower_sees_every_change_and_nothing_when_there_is_none(
         .run(Command::PlanMove {
             tenant: tenant("acme"),
             to: cell("cell-b"),
+            mover: None,
         })
         .await;
     registry
@@ -227,6 +228,7 @@ pub(super) async fn a_change_touches_what_it_names(registry: Registry) {
         .run(Command::PlanMove {
             tenant: tenant("acme"),
             to: cell("cell-b"),
+            mover: None,
         })
         .await;
     match source.next(snapshot.position()).await.unwrap() {

@@ -47,6 +47,8 @@ impl Cell {
                 tenant: fence.tenant,
                 fenced: fence.epoch,
                 open,
+                to: None,
+                served: None,
             })
         };
         let fenced = async |State(desk): State<Arc<Desk>>, Path(tenant): Path<TenantId>| {
@@ -54,6 +56,8 @@ impl Cell {
                 tenant,
                 fenced: None,
                 open: desk.open.load(Ordering::SeqCst),
+                to: None,
+                served: None,
             })
         };
         let router = Router::new()
@@ -74,6 +78,8 @@ impl Cell {
                 tenant,
                 fenced: None,
                 open: 0,
+                to: None,
+                served: None,
             })
         };
         Self::serve(
@@ -143,8 +149,8 @@ fn a_move_waits_for_the_old_cell_and_tells_each_phase() {
     }
     assert_eq!(
         cell.epochs(),
-        [Some(1); 3],
-        "the epoch of the time before is fenced"
+        [Some(1); 4],
+        "the epoch of the time before is fenced; at the end the cell is told that the move is over"
     );
 
     let again = world.run("tenants move --tenant acme --to cell-b");
@@ -205,7 +211,7 @@ fn a_move_that_gives_up_stays_where_it_is_and_can_be_taken_back_or_resumed() {
         world.ok("tenants move --tenant acme --to cell-b"),
         "tenant acme lives in cell cell-b (epoch 3)\n"
     );
-    assert_eq!(cell.epochs(), [Some(2)]);
+    assert_eq!(cell.epochs(), [Some(2), Some(2)]);
 }
 
 #[test]

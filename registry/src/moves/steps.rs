@@ -1,0 +1,255 @@
+//! One step of a move, decided by what the registry holds now. Whoever carries a move on takes these, one after another.
+
+use contract::api::{Fence, FenceReport};
+use contract::{CellId, TenantId};
+
+use super::{CellFence, MoveError, MoveOptions, Progress};
+use crate::command::{Actor, Command, Drained, IfVersion, Refused};
+use crate::key::Key;
+use crate::model::{Cell, Mover, Phase, Placement, Record, Versioned};
+use crate::store::Store;
+
+/// What steps are taken with.
+#[derive(Debug)]
+pub struct Steps<'a, S, F> {
+    /// The registry.
+    pub store: &'a S,
+    /// Who signs the change log.
+    pub actor: &'a Actor,
+    /// How cells are fenced.
+    pub fences: &'a F,
+    /// How patient.
+    pub options: &'a MoveOptions,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// It was taken; the move is here now.
+    Stepped(Progress),
+    /// It cannot be taken yet.
+    Waiting(Progress),
+    /// The placement was changed meanwhile: look again.
+    TakenOver,
+}
+
+/// What the cell that a tenant leaves says about the flip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// For the registry, which decides.
+    pub drained: Drained,
+    /// What is still open there.
+    pub open: u64,
+}
+
+impl<S: Store, F: CellFence> Steps<'_, S, F> {
+    /// Where the tenant is.
+    pub async fn placement(&self, tenant: &TenantId) -> Result<Versioned<Placement>, MoveError> {
+        let key = Key::Placement(tenant.to_string());
+        match self.store.find(&key).await? {
+            Some(Versioned {
+                version,
+                at_ms,
+                record: Record::Placement(record),
+            }) => Ok(Versioned {
+                version,
+                at_ms,
+                record,
+            }),
+            _ => Err(Refused::NotFound {
+                key: key.into(),
+                next: "place the tenant in a cell first",
+            }
+            .into()),
+        }
+    }
+
+    /// A cell by its id.
+    pub async fn cell(&self, id: &CellId) -> Result<Cell, MoveError> {
+        let key = Key::Cell(id.to_string());
+        match self.store.find(&key).await?.map(|found| found.record) {
+            Some(Record::Cell(cell)) => Ok(cell),
+            _ => Err(Refused::NotFound {
+                key: key.into(),
+                next: "add the cell again, or move with the word that it is dead",
+            }
+            .into()),
+        }
+    }
+
+    /// Takes the next step of the move that `found` is about, if it is still as found.
+    pub async fn advance(&self, found: &Versioned<Placement>) -> Result<Advanced, MoveError> {
+        let placement = &found.record;
+        let tenant = placement.tenant.clone();
+        let as_found = IfVersion::Is(found.version);
+        match placement.phase {
+            Phase::Settled => Ok(Advanced::Stepped(Progress::Finished)),
+            Phase::Planned => {
+                let taken = self.apply(&Command::DrainMove { tenant }, as_found).await?;
+                Ok(stepped(taken, Progress::Draining))
+            }
+            Phase::Draining => self.flip(placement, as_found).await,
+            Phase::Flipped => {
+                if let Some(previous) = &placement.previous
+                    && !self.is_dead(placement)
+                {
+                    let before = placement.epoch.saturating_sub(1);
+                    self.lift_marker(previous, &tenant, before).await;
+                }
+                let taken = self.apply(&Command::FinishMove { tenant }, as_found).await?;
+                Ok(stepped(taken, Progress::Finished))
+            }
+        }
+    }
+
+    /// Flips if nothing can run in the old cell any longer. The fence comes first: from then on nothing new begins
+    /// there, whatever a router that is cut off still sends.
+    async fn flip(&self, placement: &Placement, as_found: IfVersion) -> Result<Advanced, MoveError> {
+        let Evidence { drained, open } = match self.evidence(placement).await? {
+            Ok(evidence) => evidence,
+            Err(silent) => return Ok(Advanced::Waiting(silent)),
+        };
+        let command = Command::FlipMove {
+            tenant: placement.tenant.clone(),
+            evidence: drained,
+        };
+        match self.apply(&command, as_found).await {
+            Ok(taken) => Ok(stepped(
+                taken,
+                Progress::Flipped {
+                    epoch: placement.epoch.saturating_add(1),
+                },
+            )),
+            Err(MoveError::Refused(Refused::NotAcknowledged { routers, .. })) => {
+                Ok(Advanced::Waiting(Progress::WaitingForRouters(routers)))
+            }
+            // Too early for its streams to have ended.
+            Err(MoveError::Refused(Refused::Conflict { .. })) if open > 0 => {
+                Ok(Advanced::Waiting(Progress::WaitingForCell { open }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fences the old cell, and says why nothing can run there; or that it does not answer.
+    pub async fn evidence(&self, placement: &Placement) -> Result<Result<Evidence, Progress>, MoveError> {
+        if self.is_dead(placement) {
+            return Ok(Ok(Evidence {
+                drained: Drained::CellIsDead,
+                open: 0,
+            }));
+        }
+        let (fenced, open) = match self.fence(placement).await? {
+            Ok(answer) => answer,
+            Err(silent) => return Ok(Err(silent)),
+        };
+        let drained = if open == 0 {
+            Drained::Empty { fenced }
+        } else {
+            let limit = self.options.longest_stream.as_secs();
+            Drained::StreamTimePassed {
+                fenced,
+                limit_seconds: u32::try_from(limit).unwrap_or(u32::MAX),
+            }
+        };
+        Ok(Ok(Evidence { drained, open }))
+    }
+
+    /// Tells a fenced cell that a move is over. The fence itself stays, because a router that is cut off may still send
+    /// the tenant there; only where the tenant went is no longer said. A cell that is gone needs no telling.
+    pub async fn lift_marker(&self, cell: &CellId, tenant: &TenantId, epoch: u64) {
+        let Ok(cell) = self.cell(cell).await else { return };
+        if cell.runtime.is_none() {
+            return;
+        }
+        let fence = Fence {
+            tenant: tenant.clone(),
+            epoch: Some(epoch),
+            to: None,
+        };
+        let told = self.fences.fence(&cell, &fence);
+        let _ = tokio::time::timeout(self.options.fence_deadline, told).await;
+    }
+
+    /// What a cell reports about a tenant, in time. Changes nothing.
+    pub async fn report(
+        &self,
+        cell: &CellId,
+        tenant: &TenantId,
+    ) -> Result<Result<FenceReport, Progress>, MoveError> {
+        let cell = self.cell(cell).await?;
+        if cell.runtime.is_none() {
+            return Err(MoveError::NoRuntime(cell.id));
+        }
+        let asked = self.fences.report(&cell, tenant);
+        Ok(in_time(self.options, &cell, tenant, asked).await)
+    }
+
+    /// Carries out one command. `false`: another mover was faster, and the next look shows where the move stands. A
+    /// step that is refused for good is refused again from there.
+    pub(super) async fn apply(&self, command: &Command, condition: IfVersion) -> Result<bool, MoveError> {
+        match self.store.apply(command, self.actor, condition).await {
+            Ok(_) => Ok(true),
+            Err(Refused::InvalidTransition { .. } | Refused::StaleVersion { .. }) => Ok(false),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn is_dead(&self, placement: &Placement) -> bool {
+        self.options.old_cell_is_dead || placement.mover == Mover::ControlPlaneFromDeadCell
+    }
+
+    /// The epoch that the old cell fences, and what is open there.
+    async fn fence(&self, placement: &Placement) -> Result<Result<(u64, u64), Progress>, MoveError> {
+        let cell = self.cell(&placement.cell).await?;
+        if cell.runtime.is_none() {
+            return Err(MoveError::NoRuntime(cell.id));
+        }
+        let fence = Fence {
+            tenant: placement.tenant.clone(),
+            epoch: Some(placement.epoch),
+            to: placement.target.clone(),
+        };
+        let asked = self.fences.fence(&cell, &fence);
+        Ok(
+            match in_time(self.options, &cell, &placement.tenant, asked).await {
+                Ok(FenceReport {
+                    fenced: Some(fenced),
+                    open,
+                    ..
+                }) if fenced >= placement.epoch => Ok((fenced, open)),
+                Ok(_) => Err(Progress::CellSilent(format!(
+                    "cell {} has not taken the fence",
+                    cell.id
+                ))),
+                Err(silent) => Err(silent),
+            },
+        )
+    }
+}
+
+/// A report about this tenant, before the deadline.
+async fn in_time(
+    options: &MoveOptions,
+    cell: &Cell,
+    tenant: &TenantId,
+    answer: impl Future<Output = Result<FenceReport, String>>,
+) -> Result<FenceReport, Progress> {
+    let silent = |text: String| Err(Progress::CellSilent(text));
+    match tokio::time::timeout(options.fence_deadline, answer).await {
+        Ok(Ok(report)) if report.tenant != *tenant => {
+            silent(format!("cell {} answered for tenant {}", cell.id, report.tenant))
+        }
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(error)) => silent(error),
+        Err(_) => silent(format!("cell {} did not answer in time", cell.id)),
+    }
+}
+
+fn stepped(taken: bool, progress: Progress) -> Advanced {
+    if taken {
+        Advanced::Stepped(progress)
+    } else {
+        Advanced::TakenOver
+    }
+}
