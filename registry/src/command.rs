@@ -6,7 +6,7 @@ use contract::{CellId, LinkKind, ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
-use crate::model::{CellState, LinkState, TenantState};
+use crate::model::{CellState, LinkState, Record, TenantState};
 use crate::store::StoreError;
 use crate::version::Version;
 
@@ -115,6 +115,12 @@ pub enum Command {
         #[serde(default)]
         token_id: Option<String>,
     },
+    /// A record as it shall be, in its state: what is not there is added, what is there changes as far as the steps of
+    /// its state machine reach.
+    Import {
+        /// As it shall be.
+        record: Record,
+    },
     /// An operator's word that this registry, although older than what routers have seen, is the truth: raises the
     /// version's epoch.
     Adopt,
@@ -218,6 +224,7 @@ impl Command {
             Self::RemoveHost { .. } => "remove_host",
             Self::Revoke(_) => "revoke",
             Self::LiftRevocation { .. } => "lift_revocation",
+            Self::Import { .. } => "import",
             Self::Adopt => "adopt",
         }
     }

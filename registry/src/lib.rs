@@ -3,7 +3,8 @@
 //! 1. [`model`], [`key`], [`version`]: the facts, their names and their age.
 //! 2. [`command`]: somebody asks for a change.
 //! 3. [`transition`]: the rules say what changes, or why not. Pure; shared by every store.
-//! 4. [`store`]: the change and its change-log row become durable in one transaction.
+//! 4. [`store`]: the change and its change-log row become durable in one transaction; a [`batch`] of changes too, such as
+//!    a file of records ([`exchange`]).
 //! 5. [`moves`]: a move is several commands with waits between them.
 //! 6. [`feed`]: a router follows the store and never forgets what it knows.
 //! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
@@ -27,6 +28,12 @@ pub mod command;
 pub mod transition;
 
 #[cfg(feature = "store")]
+pub mod batch;
+
+#[cfg(feature = "store")]
+pub mod exchange;
+
+#[cfg(feature = "store")]
 pub mod store;
 
 #[cfg(feature = "store")]
@@ -44,6 +51,8 @@ pub mod journal;
 #[cfg(feature = "disk")]
 pub mod disk;
 
+#[cfg(feature = "store")]
+pub use batch::{Batch, BatchApplied, BatchRefused};
 #[cfg(feature = "store")]
 pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
 pub use current::{FeedStatus, Reader, Writer, channel};

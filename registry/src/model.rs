@@ -190,6 +190,33 @@ pub struct Placement {
     pub flipped_at: Option<i64>,
 }
 
+impl Placement {
+    /// A tenant's first.
+    #[must_use]
+    pub const fn first(tenant: TenantId, cell: CellId) -> Self {
+        Self {
+            tenant,
+            cell,
+            epoch: 1,
+            phase: Phase::Settled,
+            target: None,
+            previous: None,
+            flipped_at: None,
+        }
+    }
+
+    /// The cells where it takes room: in it, on its way to it, or still able to return to it.
+    pub fn occupied(&self) -> impl Iterator<Item = &CellId> {
+        let returns = self.previous.as_ref().filter(|_| self.phase == Phase::Flipped);
+        let others = self
+            .target
+            .iter()
+            .chain(returns)
+            .filter(|cell| **cell != self.cell);
+        std::iter::once(&self.cell).chain(others)
+    }
+}
+
 /// A host name that belongs to one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,6 +2,7 @@
 //! with the change-log row, and can be followed.
 
 mod any;
+mod bulk;
 mod decode;
 mod delta;
 mod idempotency;
@@ -11,7 +12,9 @@ mod sqlite;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
@@ -27,7 +30,10 @@ pub use sqlite::{SqliteSource, SqliteStore};
 /// from what it knows.
 const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What every store can do. Each call has a deadline of its own, of seconds; a full load's is a minute.
+/// The deadline of a batch. Other writers wait for it as for any write, and give up after seconds.
+const BATCH_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What every store can do. Each call has a deadline of its own, of seconds; a full load's and a batch's are a minute or two.
 pub trait Store: Send + Sync {
     /// Carries out one command: all of it with its change-log row, or nothing.
     fn apply(
@@ -36,6 +42,14 @@ pub trait Store: Send + Sync {
         actor: &Actor,
         condition: IfVersion,
     ) -> impl Future<Output = Result<Applied, Refused>> + Send;
+
+    /// Carries out many commands: all of them with their change-log rows, or nothing. The actor's idempotency key is not
+    /// looked at: a batch that is repeated finds what it asks for, and changes nothing.
+    fn apply_all(
+        &self,
+        batch: &Batch<'_>,
+        actor: &Actor,
+    ) -> impl Future<Output = Result<BatchApplied, BatchRefused>> + Send;
 
     /// The registry's version.
     fn position(&self) -> impl Future<Output = Result<Position, StoreError>> + Send;

@@ -12,6 +12,7 @@
 //! whose drain was rolled back, comes with a higher one and needs no fence lifted.
 
 mod cells;
+mod import;
 mod placements;
 mod tenants;
 
@@ -21,7 +22,7 @@ use contract::CellId;
 
 use crate::command::{Command, IfVersion, Refused};
 use crate::key::Key;
-use crate::model::{Cell, Heartbeat, Link, Placement, Record, Tenant, Versioned};
+use crate::model::{Cell, Heartbeat, Host, Link, Placement, Record, Tenant, Versioned};
 use crate::version::Version;
 
 /// What a command's rules look at. A store reads it within the transaction that will write.
@@ -48,6 +49,8 @@ pub struct Facts {
     pub occupants: u64,
     /// The store's clock, milliseconds since 1970.
     pub now_ms: i64,
+    /// The registry's version before the batch that the command is part of; `None` for a command by itself.
+    pub batch_began: Option<Version>,
 }
 
 /// What a command does.
@@ -90,6 +93,7 @@ pub fn subject(command: &Command) -> Option<Key> {
             subject,
             token_id,
         } => revocation_key(provider, subject.as_deref(), token_id.as_deref()),
+        Command::Import { record } => import::spelled(record).key(),
         Command::Adopt => return None,
     })
 }
@@ -124,9 +128,36 @@ pub fn needs(command: &Command) -> Needs {
             needs.occupants = Some(cell.clone());
         }
         Command::FlipMove { .. } => needs.heartbeats = true,
+        Command::Import { record } => needed_by_import(record, &mut needs),
         _ => {}
     }
     needs
+}
+
+fn needed_by_import(record: &Record, needs: &mut Needs) {
+    match record {
+        Record::Cell(cell) => {
+            needs.heartbeats = true;
+            needs.occupants = Some(cell.id.clone());
+        }
+        Record::Link(Link { tenant, .. }) | Record::Host(Host { tenant, .. }) => {
+            needs.records.push(Key::Tenant(tenant.to_string()));
+        }
+        Record::Placement(placement) => {
+            needs.records.push(Key::Tenant(placement.tenant.to_string()));
+            let cells = [
+                Some(&placement.cell),
+                placement.target.as_ref(),
+                placement.previous.as_ref(),
+            ];
+            let cells = cells.into_iter().flatten();
+            needs
+                .records
+                .extend(cells.map(|cell| Key::Cell(cell.to_string())));
+            needs.occupants = Some(placement.cell.clone());
+        }
+        Record::Tenant(_) | Record::Revocation(_) => {}
+    }
 }
 
 /// What the command does, or why it may not.
@@ -157,6 +188,7 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
         Command::FlipMove { tenant, evidence } => placements::flip(tenant, evidence, facts),
         Command::FinishMove { tenant } => placements::finish(tenant, facts),
         Command::RollBackMove { tenant } => placements::roll_back(tenant, facts),
+        Command::Import { record } => import::import(record, facts),
         Command::Adopt => Ok(Effect::RaiseEpoch),
     };
     // The caller's view is judged first: on an outdated view, the rules' answer would be about something else.

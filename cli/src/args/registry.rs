@@ -2,12 +2,14 @@
 //! noun below.
 
 mod cells;
+mod exchange;
 mod hosts;
 mod links;
 mod revocations;
 mod tenants;
 
 pub use cells::*;
+pub use exchange::*;
 pub use hosts::*;
 pub use links::*;
 pub use revocations::*;
@@ -67,6 +69,25 @@ newer than everything before. Writes that the restore lost stay lost: look at `r
         #[command(flatten)]
         write: WriteArgs,
     },
+    /// Write the registry's records to a file.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry export --output registry.jsonl
+  alphaswarm registry export --format csv --kind tenants --output -
+
+JSON lines hold each record as it is; imported into an empty registry they make the same one. CSV is for spreadsheets, one
+kind at a time; a tenant's row names its cell. A file holds one moment; on stdout the end says whether somebody wrote
+meanwhile.")]
+    Export(Export),
+    /// Take records from a file: all of them, or none.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry import tenants.csv --kind tenants --dry-run
+  alphaswarm registry import registry.jsonl
+
+Every row is judged by the rules of single commands, and all wrong rows are told. What is there already and the same stays
+as it is, so that a file can be imported twice. Other writers wait meanwhile.")]
+    Import(Import),
     /// Show the change log: who changed what, and when.
     #[command(after_help = "\
 Examples:

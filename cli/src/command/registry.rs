@@ -1,5 +1,7 @@
 //! `alphaswarm registry`: the registry itself.
 
+mod exchange;
+
 use registry::key::Kind;
 use registry::{Change, Command, Open, SetAside, Store as _, Version};
 use serde::Serialize;
@@ -36,6 +38,13 @@ pub async fn run(
                 output,
             )
             .await
+        }
+        RegistryCommand::Export(export) => {
+            let registry = Registry::open(&args.registry, environment, Open::Read).await?;
+            exchange::export(&registry, &export, output).await
+        }
+        RegistryCommand::Import(import) => {
+            exchange::import(&args.registry, environment, &import, output).await
         }
         RegistryCommand::Adopt { write } => {
             let registry = Registry::open(&args.registry, environment, Open::Write).await?;

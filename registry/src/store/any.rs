@@ -3,6 +3,7 @@
 use super::{
     Listing, Open, Page, PostgresSource, PostgresStore, SqliteSource, SqliteStore, Store, StoreError,
 };
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::{Next, Source};
 use crate::key::{Key, Kind};
@@ -91,6 +92,10 @@ impl Store for AnyStore {
         condition: IfVersion,
     ) -> Result<Applied, Refused> {
         each!(self, Self, store => Box::pin(store.apply(command, actor, condition)).await)
+    }
+
+    async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
+        each!(self, Self, store => Box::pin(store.apply_all(batch, actor)).await)
     }
 
     async fn position(&self) -> Result<Position, StoreError> {

@@ -5,6 +5,7 @@
 //! The connections carry their settings in PostgreSQL's startup message and listen for notifications: between them and
 //! the server there may be a proxy that keeps sessions apart, none that shares one between transactions.
 
+mod batch;
 mod fields;
 mod follow;
 mod open;
@@ -21,7 +22,8 @@ use sqlx::PgConnection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
 
-use super::{Listing, Open, Page, Store, StoreError};
+use super::{BATCH_DEADLINE, Listing, Open, Page, Store, StoreError};
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
@@ -113,6 +115,15 @@ impl PostgresStore {
         })
     }
 
+    fn opened_for_writing(&self) -> Result<(), Refused> {
+        if self.mode == Open::Read {
+            return Err(Refused::Store(StoreError::OpenedForReading {
+                registry: self.server.name(),
+            }));
+        }
+        Ok(())
+    }
+
     async fn in_time<T, E: From<StoreError>>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -187,13 +198,18 @@ impl Store for PostgresStore {
         actor: &Actor,
         condition: IfVersion,
     ) -> Result<Applied, Refused> {
-        if self.mode == Open::Read {
-            return Err(StoreError::OpenedForReading {
-                registry: self.server.name(),
-            }
-            .into());
-        }
+        self.opened_for_writing()?;
         self.in_time(write::apply(self, command, actor, condition)).await
+    }
+
+    async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
+        if !batch.dry_run {
+            self.opened_for_writing()?;
+        }
+        match tokio::time::timeout(BATCH_DEADLINE, batch::apply_all(self, batch, actor)).await {
+            Ok(result) => result,
+            Err(_) => Err(Refused::Store(self.server.too_late(BATCH_DEADLINE)).into()),
+        }
     }
 
     async fn position(&self) -> Result<Position, StoreError> {

@@ -2,6 +2,7 @@
 //! so that a write that was answered survives a power cut; `BEGIN IMMEDIATE`, so that a writer waits for its turn before
 //! it reads what it will decide on.
 
+mod batch;
 mod follow;
 mod open;
 mod read;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqlitePool;
 
-use super::{Listing, Open, Page, Store, StoreError};
+use super::{BATCH_DEADLINE, Listing, Open, Page, Store, StoreError};
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
@@ -92,6 +94,15 @@ impl SqliteStore {
         }
     }
 
+    fn opened_for_writing(&self) -> Result<(), Refused> {
+        if self.mode == Open::Read {
+            return Err(Refused::Store(StoreError::OpenedForReading {
+                registry: self.path.display().to_string(),
+            }));
+        }
+        Ok(())
+    }
+
     fn too_late(&self, deadline: Duration) -> StoreError {
         StoreError::Deadline {
             registry: self.path.display().to_string(),
@@ -107,13 +118,18 @@ impl Store for SqliteStore {
         actor: &Actor,
         condition: IfVersion,
     ) -> Result<Applied, Refused> {
-        if self.mode == Open::Read {
-            return Err(StoreError::OpenedForReading {
-                registry: self.path.display().to_string(),
-            }
-            .into());
-        }
+        self.opened_for_writing()?;
         self.in_time(write::apply(self, command, actor, condition)).await
+    }
+
+    async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
+        if !batch.dry_run {
+            self.opened_for_writing()?;
+        }
+        match tokio::time::timeout(BATCH_DEADLINE, batch::apply_all(self, batch, actor)).await {
+            Ok(result) => result,
+            Err(_) => Err(Refused::Store(self.too_late(BATCH_DEADLINE)).into()),
+        }
     }
 
     async fn position(&self) -> Result<Position, StoreError> {

@@ -1,6 +1,7 @@
 //! What every store promises: each test runs on each, on real files and a real server. What is about a file or a server
 //! is tested beside its store.
 
+mod batches;
 mod changes;
 mod commands;
 mod following;
@@ -249,6 +250,15 @@ on_every_database! {
         a_cell_waits_for_live_routers_and_an_unreadable_heartbeat_is_one_that_knows_nothing,
         a_command_on_a_bad_row_says_what_is_wrong_with_it,
         adopting_raises_the_epoch;
+    batches:
+        a_batch_is_carried_out_as_its_commands_one_by_one,
+        a_batch_with_a_refused_command_leaves_no_trace_and_names_all_that_are,
+        a_dry_run_judges_and_writes_nothing,
+        a_batch_fills_a_cell_and_no_further,
+        a_new_cell_is_not_active_at_once_where_routers_live,
+        more_rows_than_one_statement_takes_are_followed,
+        an_export_makes_the_same_registry_elsewhere,
+        spreadsheets_carry_cells_tenants_and_links;
     turns:
         of_writers_with_the_same_view_one_wins,
         writers_without_a_condition_all_get_their_turn;

@@ -20,18 +20,9 @@ pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<E
         });
     }
     takes_tenants(cell, facts)?;
-    let after = Placement {
-        tenant: tenant.clone(),
-        cell: cell.clone(),
-        epoch: 1,
-        phase: Phase::Settled,
-        target: None,
-        previous: None,
-        flipped_at: None,
-    };
     Ok(Effect::Put {
         before: None,
-        after: Record::Placement(after),
+        after: Record::Placement(Placement::first(tenant.clone(), cell.clone())),
     })
 }
 
@@ -203,7 +194,7 @@ fn check_evidence(placement: &Placement, evidence: &Drained, drained_for_ms: i64
     Ok(())
 }
 
-fn takes_tenants(id: &CellId, facts: &Facts) -> Result<(), Refused> {
+pub(super) fn takes_tenants(id: &CellId, facts: &Facts) -> Result<(), Refused> {
     let (cell, _) = facts.cell(id)?;
     if cell.state != CellState::Active {
         return Err(Refused::Conflict {

@@ -1,8 +1,9 @@
 //! Reading: records, the change log, heartbeats.
 
+use contract::CellId;
 use sqlx::{Row, SqliteConnection};
 
-use super::super::{Listing, Page, decode};
+use super::super::{Listing, Page, bulk, decode};
 use super::rows;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
@@ -41,6 +42,30 @@ pub(super) async fn find(
     };
     let found = versioned(key.kind(), &row, 0)?;
     Ok(Some(found.map_err(|(_, reason)| reason)))
+}
+
+/// The records of one kind with these keys, as far as they exist, or the first bad row.
+pub(super) async fn find_all(
+    connection: &mut SqliteConnection,
+    kind: Kind,
+    keys: &[&Key],
+) -> Result<Result<Vec<Versioned<Record>>, (Key, String)>, sqlx::Error> {
+    let query = sqlx::query(rows::of(kind).find_all).bind(bulk::keys(keys)?);
+    let found = query.fetch_all(connection).await?;
+    found.iter().map(|row| versioned(kind, row, 0)).collect()
+}
+
+/// How many tenants are in this cell, or on their way to it, or could still be moved back to it.
+pub(super) async fn occupants(connection: &mut SqliteConnection, cell: &CellId) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT tenant FROM placements WHERE cell = ?1 \
+         UNION SELECT tenant FROM placements WHERE target = ?1 \
+         UNION SELECT tenant FROM placements WHERE previous = ?1 AND phase = 'flipped')",
+    )
+    .bind(cell.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(unsigned(count))
 }
 
 pub(super) async fn list(
