@@ -42,6 +42,17 @@ impl<T: Serialize> Answer<T> {
         }
     }
 
+    /// The same about something else.
+    #[must_use]
+    pub fn map<U: Serialize>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            status: self.status,
+            data: change(self.data),
+            version: self.version,
+            next: self.next,
+        }
+    }
+
     /// With the address of the next page.
     #[must_use]
     pub fn followed_by(self, next: Option<String>) -> Self {

@@ -14,6 +14,10 @@ pub(crate) mod moves;
 
 pub(crate) mod registry;
 
+pub(crate) mod exchange;
+
+pub(crate) mod placement;
+
 mod list;
 
 use axum::Json;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 
-use contract::CellId;
+use contract::{CellId, TenantId};
 
 use crate::command::{Command, IfVersion, Refused};
 use crate::key::Key;
@@ -77,6 +77,8 @@ pub(crate) struct Wanted {
     pub(crate) heartbeats: bool,
     /// Cells whose occupants are counted.
     pub(crate) occupants: BTreeSet<CellId>,
+    /// Groups of tenants that are kept apart, as far as commands name them; those of the records come to them.
+    pub(crate) groups: BTreeSet<String>,
 }
 
 /// What a store found of [`Wanted`], before the batch.
@@ -85,6 +87,58 @@ pub(crate) struct Ground {
     /// As for one command, but for the count of occupants.
     pub(crate) facts: Facts,
     pub(crate) occupants: BTreeMap<CellId, u64>,
+    pub(crate) groups: Groups,
+}
+
+/// Who of a group is in which cell, or on the way to it, or could return to it.
+#[derive(Debug, Default)]
+pub(crate) struct Groups(BTreeMap<(String, CellId), BTreeSet<TenantId>>);
+
+impl Groups {
+    pub(crate) fn insert(&mut self, group: &str, tenant: &TenantId, cell: &CellId) {
+        self.0
+            .entry((group.to_owned(), cell.clone()))
+            .or_default()
+            .insert(tenant.clone());
+    }
+
+    /// Each group, cell and member.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &CellId, &TenantId)> {
+        let each = self.0.iter();
+        each.flat_map(|((group, cell), members)| {
+            members.iter().map(move |member| (group.as_str(), cell, member))
+        })
+    }
+
+    /// Somebody else of the tenant's group in this cell.
+    pub(crate) fn other(&self, group: Option<&str>, tenant: &TenantId, cell: &CellId) -> Option<TenantId> {
+        let members = self.0.get(&(group?.to_owned(), cell.clone()))?;
+        members.iter().find(|member| *member != tenant).cloned()
+    }
+
+    fn replace(&mut self, group: Option<&str>, before: Option<&Record>, after: Option<&Record>) {
+        let Some(group) = group else { return };
+        if let Some(Record::Placement(gone)) = before {
+            for cell in gone.occupied() {
+                if let Some(members) = self.0.get_mut(&(group.to_owned(), cell.clone())) {
+                    members.remove(&gone.tenant);
+                }
+            }
+        }
+        if let Some(Record::Placement(come)) = after {
+            for cell in come.occupied() {
+                self.insert(group, &come.tenant, cell);
+            }
+        }
+    }
+}
+
+/// The group of a tenant, if it is known and has one.
+pub(crate) fn group_of<'a>(facts: &'a Facts, tenant: &TenantId) -> Option<&'a str> {
+    match &facts.records.get(&Key::Tenant(tenant.to_string()))?.record {
+        Record::Tenant(tenant) => tenant.apart.as_deref(),
+        _ => None,
+    }
 }
 
 /// One line of the change log that the batch makes.
@@ -120,6 +174,15 @@ pub(crate) fn wanted(batch: &Batch<'_>) -> Result<Wanted, Refused> {
         wanted.records.extend(needs.records);
         wanted.heartbeats |= needs.heartbeats;
         wanted.occupants.extend(needs.occupants);
+        match command {
+            Command::AddTenant(settings) | Command::SetTenant(settings) => {
+                wanted.groups.extend(settings.apart.clone());
+            }
+            Command::Import {
+                record: Record::Tenant(tenant),
+            } => wanted.groups.extend(tenant.apart.clone()),
+            _ => {}
+        }
     }
     Ok(wanted)
 }
@@ -129,6 +192,7 @@ pub(crate) fn decide(batch: &Batch<'_>, ground: Ground) -> Result<Decided, Batch
     let Ground {
         mut facts,
         mut occupants,
+        mut groups,
     } = ground;
     let began = facts.registry;
     if let IfVersion::Is(expected) = batch.condition
@@ -145,8 +209,12 @@ pub(crate) fn decide(batch: &Batch<'_>, ground: Ground) -> Result<Decided, Batch
     let (mut refusals, mut count) = (Vec::new(), 0u64);
     let mut touched: BTreeMap<Key, Version> = BTreeMap::new();
     for (place, command) in batch.commands.iter().enumerate() {
-        let counted = needs(command).occupants;
-        facts.occupants = counted
+        let needs = needs(command);
+        facts.apart = needs
+            .apart
+            .and_then(|(tenant, cell)| groups.other(group_of(&facts, &tenant), &tenant, &cell));
+        facts.occupants = needs
+            .occupants
             .and_then(|cell| occupants.get(&cell).copied())
             .unwrap_or_default();
         let (before, after) = match transition(command, IfVersion::Any, &facts) {
@@ -172,6 +240,13 @@ pub(crate) fn decide(batch: &Batch<'_>, ground: Ground) -> Result<Decided, Batch
         facts.registry.number += 1;
         let version = facts.registry;
         recount(&mut occupants, before.as_ref(), after.as_ref());
+        if let Some(Record::Placement(placement)) = after.as_ref().or(before.as_ref()) {
+            groups.replace(
+                group_of(&facts, &placement.tenant),
+                before.as_ref(),
+                after.as_ref(),
+            );
+        }
         if let Some(key) = after.as_ref().or(before.as_ref()).map(Record::key) {
             match &after {
                 Some(record) => {

@@ -121,6 +121,16 @@ pub enum Command {
         /// As it shall be.
         record: Record,
     },
+    /// A record as an earlier version had it. See [`crate::rollback`].
+    Restore {
+        /// As it was.
+        record: Record,
+    },
+    /// Takes away a record that an earlier version did not have. See [`crate::rollback`].
+    Withdraw {
+        /// Which.
+        key: Key,
+    },
     /// An operator's word that this registry, although older than what routers have seen, is the truth: raises the
     /// version's epoch.
     Adopt,
@@ -163,6 +173,15 @@ pub struct TenantSettings {
     /// As in [`crate::model::Tenant`].
     #[serde(default)]
     pub requests_per_second: Option<u32>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<String>,
 }
 
 /// What names a link.
@@ -225,6 +244,8 @@ impl Command {
             Self::Revoke(_) => "revoke",
             Self::LiftRevocation { .. } => "lift_revocation",
             Self::Import { .. } => "import",
+            Self::Restore { .. } => "restore",
+            Self::Withdraw { .. } => "withdraw",
             Self::Adopt => "adopt",
         }
     }

@@ -3,8 +3,9 @@
 //! 1. [`model`], [`key`], [`version`]: the facts, their names and their age.
 //! 2. [`command`]: somebody asks for a change.
 //! 3. [`transition`]: the rules say what changes, or why not. Pure; shared by every store.
+//! 4. [`placement`]: policy chooses a tenant's first cell.
 //! 4. [`store`]: the change and its change-log row become durable in one transaction; a [`batch`] of changes too, such as
-//!    a file of records ([`exchange`]).
+//!    a file of records ([`exchange`]) or the way back to an earlier version ([`rollback`]).
 //! 5. [`moves`]: a move is several commands with waits between them.
 //! 6. [`feed`]: a router follows the store and never forgets what it knows.
 //! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
@@ -31,7 +32,13 @@ pub mod transition;
 pub mod batch;
 
 #[cfg(feature = "store")]
+pub mod placement;
+
+#[cfg(feature = "store")]
 pub mod exchange;
+
+#[cfg(feature = "store")]
+pub mod rollback;
 
 #[cfg(feature = "store")]
 pub mod store;

@@ -97,6 +97,15 @@ pub struct Tenant {
     /// Requests a second that one router admits, at least 1; the policy's default when absent.
     #[serde(default)]
     pub requests_per_second: Option<u32>,
+    /// Only cells of this tier are chosen for it; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Only cells of this region are chosen for it; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// A group, in the operator's words, whose members share no cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<String>,
 }
 
 /// Where a link is in its life: `pending → active → revoked`; a pending one may also be revoked, which declines it.

@@ -10,15 +10,19 @@ mod postgres;
 mod schema;
 mod sqlite;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::batch::{Batch, BatchApplied, BatchRefused};
+use contract::{CellId, TenantId};
+
+use crate::batch::{Batch, BatchApplied, BatchRefused, Groups};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
-use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
+use crate::model::{Cell, Change, Heartbeat, Record, SetAside, Versioned};
+use crate::placement::Cells;
 use crate::version::{Position, Version};
 
 pub use any::{AnySource, AnyStore};
@@ -66,6 +70,9 @@ pub trait Store: Send + Sync {
         after: Version,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Change>, StoreError>> + Send;
+
+    /// All cells with the room that is taken in them, and with the members of this group.
+    fn room(&self, group: Option<&str>) -> impl Future<Output = Result<Cells, StoreError>> + Send;
 
     /// Takes a router's sign of life and stamps it with the store's clock. Bumps no version.
     fn beat(&self, heartbeat: &Heartbeat) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -128,6 +135,51 @@ impl Default for Page {
             limit: 1_000,
         }
     }
+}
+
+/// What policy chooses for a tenant.
+pub enum Chosen {
+    /// It lives somewhere already, and stays there.
+    Placed(CellId),
+    /// This cell, as the registry is now. Somebody else may take its room before the tenant is placed there; the store
+    /// refuses the placement then.
+    Choice(crate::placement::Choice),
+}
+
+/// Lets policy choose a cell for a tenant.
+pub async fn choose_cell(store: &impl Store, tenant: &TenantId) -> Result<Chosen, Refused> {
+    let key = Key::Tenant(tenant.to_string());
+    let Some(Record::Tenant(tenant)) = store.find(&key).await?.map(|found| found.record) else {
+        return Err(Refused::NotFound {
+            key: key.into(),
+            next: "list the tenants, or add this one first",
+        });
+    };
+    let placed = store.find(&Key::Placement(tenant.id.to_string())).await?;
+    if let Some(Record::Placement(placement)) = placed.map(|found| found.record) {
+        return Ok(Chosen::Placed(placement.cell));
+    }
+    let cells = store.room(tenant.apart.as_deref()).await?;
+    let request = crate::placement::Request {
+        tenant: &tenant,
+        leaves: None,
+    };
+    match crate::placement::choose(&request, &cells) {
+        Ok(choice) => Ok(Chosen::Choice(choice)),
+        Err(nowhere) => Err(Refused::Conflict {
+            problem: nowhere.to_string(),
+            next: "add a cell or capacity, or name a cell yourself".to_owned(),
+        }),
+    }
+}
+
+/// What placing by policy looks at, of one moment.
+fn room_of(cells: Vec<Cell>, taken: &BTreeMap<CellId, u64>, groups: &Groups) -> Cells {
+    let mut room = Cells::of(cells).holding(taken);
+    for (group, cell, tenant) in groups.members() {
+        room.member(cell, tenant, group);
+    }
+    room
 }
 
 /// A page of records.

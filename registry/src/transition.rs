@@ -14,11 +14,12 @@
 mod cells;
 mod import;
 mod placements;
+mod restore;
 mod tenants;
 
 use std::collections::BTreeMap;
 
-use contract::CellId;
+use contract::{CellId, TenantId};
 
 use crate::command::{Command, IfVersion, Refused};
 use crate::key::Key;
@@ -34,6 +35,8 @@ pub struct Needs {
     pub heartbeats: bool,
     /// How many tenants are in this cell, or on their way to it, or could still be moved back to it.
     pub occupants: Option<CellId>,
+    /// Whether somebody in this cell (counted as above) is kept apart from this tenant.
+    pub apart: Option<(TenantId, CellId)>,
 }
 
 /// What a store found of [`Needs`].
@@ -47,6 +50,8 @@ pub struct Facts {
     pub heartbeats: Vec<Heartbeat>,
     /// The count, if needed.
     pub occupants: u64,
+    /// Somebody who is kept apart, if asked for.
+    pub apart: Option<TenantId>,
     /// The store's clock, milliseconds since 1970.
     pub now_ms: i64,
     /// The registry's version before the batch that the command is part of; `None` for a command by itself.
@@ -94,6 +99,8 @@ pub fn subject(command: &Command) -> Option<Key> {
             token_id,
         } => revocation_key(provider, subject.as_deref(), token_id.as_deref()),
         Command::Import { record } => import::spelled(record).key(),
+        Command::Restore { record } => record.key(),
+        Command::Withdraw { key } => key.clone(),
         Command::Adopt => return None,
     })
 }
@@ -126,9 +133,11 @@ pub fn needs(command: &Command) -> Needs {
             needs.records.push(Key::Tenant(tenant.to_string()));
             needs.records.push(Key::Cell(cell.to_string()));
             needs.occupants = Some(cell.clone());
+            needs.apart = Some((tenant.clone(), cell.clone()));
         }
         Command::FlipMove { .. } => needs.heartbeats = true,
-        Command::Import { record } => needed_by_import(record, &mut needs),
+        Command::Import { record } | Command::Restore { record } => needed_by_import(record, &mut needs),
+        Command::Withdraw { key: Key::Cell(id) } => needs.occupants = id.parse().ok(),
         _ => {}
     }
     needs
@@ -155,6 +164,7 @@ fn needed_by_import(record: &Record, needs: &mut Needs) {
                 .records
                 .extend(cells.map(|cell| Key::Cell(cell.to_string())));
             needs.occupants = Some(placement.cell.clone());
+            needs.apart = Some((placement.tenant.clone(), placement.cell.clone()));
         }
         Record::Tenant(_) | Record::Revocation(_) => {}
     }
@@ -189,6 +199,8 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
         Command::FinishMove { tenant } => placements::finish(tenant, facts),
         Command::RollBackMove { tenant } => placements::roll_back(tenant, facts),
         Command::Import { record } => import::import(record, facts),
+        Command::Restore { record } => restore::restore(record, facts),
+        Command::Withdraw { key } => restore::withdraw(key, facts),
         Command::Adopt => Ok(Effect::RaiseEpoch),
     };
     // The caller's view is judged first: on an outdated view, the rules' answer would be about something else.

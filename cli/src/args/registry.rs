@@ -5,6 +5,7 @@ mod cells;
 mod exchange;
 mod hosts;
 mod links;
+mod placement;
 mod revocations;
 mod tenants;
 
@@ -12,6 +13,7 @@ pub use cells::*;
 pub use exchange::*;
 pub use hosts::*;
 pub use links::*;
+pub use placement::*;
 pub use revocations::*;
 pub use tenants::*;
 
@@ -88,6 +90,25 @@ Examples:
 Every row is judged by the rules of single commands, and all wrong rows are told. What is there already and the same stays
 as it is, so that a file can be imported twice. Other writers wait meanwhile.")]
     Import(Import),
+    /// Make the registry what an earlier version was, as a new version.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry rollback 1.40 --dry-run
+  alphaswarm registry rollback 1.40
+
+Everything that was changed since is put back in one new version after the other, all or nothing. Revocations stay, and a
+tenant that moved since must be moved back first: a move drains it, a rollback would not.")]
+    Rollback {
+        /// The version, as `registry changes` shows it.
+        #[arg(value_name = "VERSION")]
+        version: Version,
+        /// Who signs the change log [default: USER, else the process's user id]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+        /// Say what would be put back, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show the change log: who changed what, and when.
     #[command(after_help = "\
 Examples:

@@ -1,6 +1,7 @@
 //! `alphaswarm registry`: the registry itself.
 
-mod exchange;
+pub(in crate::command) mod exchange;
+mod rollback;
 
 use registry::key::Kind;
 use registry::{Change, Command, Open, SetAside, Store as _, Version};
@@ -45,6 +46,15 @@ pub async fn run(
         }
         RegistryCommand::Import(import) => {
             exchange::import(&args.registry, environment, &import, output).await
+        }
+        RegistryCommand::Rollback {
+            version,
+            actor,
+            dry_run,
+        } => {
+            let open = if dry_run { Open::Read } else { Open::Write };
+            let registry = Registry::open(&args.registry, environment, open).await?;
+            rollback::run(&registry, version, actor.as_deref(), dry_run, output).await
         }
         RegistryCommand::Adopt { write } => {
             let registry = Registry::open(&args.registry, environment, Open::Write).await?;

@@ -66,6 +66,9 @@ async fn add_tenant(store: &AnyStore, name: &str) {
             id: tenant.clone(),
             name: name.to_owned(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }),
     )
     .await;

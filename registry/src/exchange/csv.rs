@@ -45,6 +45,9 @@ const fn columns(kind: Kind) -> &'static [(&'static str, Holds)] {
             ("state", Text),
             ("name", Text),
             ("requests_per_second", Number),
+            ("tier", OptionalText),
+            ("region", OptionalText),
+            ("apart", OptionalText),
             (CELL, OptionalText),
         ],
         Kind::Link => &[

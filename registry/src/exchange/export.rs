@@ -15,8 +15,8 @@ use crate::version::Version;
 const PAGE: u32 = 5_000;
 
 /// A registry on its way into a file.
-pub struct Export<'a, S> {
-    store: &'a S,
+pub struct Export<S> {
+    store: S,
     format: Format,
     kinds: std::vec::IntoIter<Kind>,
     /// The kind that is being read, and where its next page begins.
@@ -31,9 +31,9 @@ pub struct Export<'a, S> {
     pub set_aside: Vec<SetAside>,
 }
 
-impl<'a, S: Store> Export<'a, S> {
+impl<S: Store> Export<S> {
     /// Begins to read records of one kind, or of all.
-    pub async fn begin(store: &'a S, format: Format, only: Option<Kind>) -> Result<Self, StoreError> {
+    pub async fn begin(store: S, format: Format, only: Option<Kind>) -> Result<Self, StoreError> {
         let began = store.position().await?.version;
         let only = match format {
             Format::Jsonl => only,

@@ -74,6 +74,9 @@ fn a_tenants_row_may_name_its_cell() {
             state,
             name: name.into(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         })
     };
     let placed = Placement::first("acme".parse().unwrap(), "cell-a".parse().unwrap());

@@ -8,6 +8,7 @@ use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::{Next, Source};
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::placement::Cells;
 use crate::snapshot::Snapshot;
 use crate::version::{Position, Version};
 
@@ -112,6 +113,10 @@ impl Store for AnyStore {
 
     async fn changes(&self, after: Version, limit: u32) -> Result<Vec<Change>, StoreError> {
         each!(self, Self, store => Box::pin(store.changes(after, limit)).await)
+    }
+
+    async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
+        each!(self, Self, store => Box::pin(store.room(group)).await)
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {

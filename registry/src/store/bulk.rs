@@ -1,11 +1,14 @@
 //! Many rows in one statement: a JSON array that the database unfolds, which costs one round trip instead of thousands.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::batch::{Ground, Line};
+use crate::batch::{Ground, Groups, Line};
 use crate::command::Actor;
 use crate::key::{Key, Kind};
 use crate::model::{Record, Versioned};
+use crate::transition::Facts;
 
 /// Rows of one statement: enough to make its cost small, few enough to stay far below every deadline of a statement.
 pub(super) const ROWS: usize = 1_000;
@@ -110,6 +113,28 @@ pub(super) fn portions<'a, T>(
             portions.collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// The groups that decide where tenants may be placed: those of the tenants that were found, and `more`.
+pub(super) fn groups(facts: &Facts, more: BTreeSet<String>) -> Result<String, sqlx::Error> {
+    let mut groups = more;
+    for versioned in facts.records.values() {
+        if let Record::Tenant(tenant) = &versioned.record {
+            groups.extend(tenant.apart.clone());
+        }
+    }
+    json(&groups)
+}
+
+/// Rows of group, tenant and cell. A row with a name that is none concerns nobody who can be placed.
+pub(super) fn grouped(rows: Vec<(String, String, String)>) -> Groups {
+    let mut groups = Groups::default();
+    for (group, tenant, cell) in rows {
+        if let (Ok(tenant), Ok(cell)) = (tenant.parse(), cell.parse()) {
+            groups.insert(&group, &tenant, &cell);
+        }
+    }
+    groups
 }
 
 /// Puts what was found among what the batch is judged on.

@@ -28,6 +28,7 @@ use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::placement::Cells;
 use crate::version::{Position, Version};
 use server::Server;
 
@@ -237,6 +238,10 @@ impl Store for PostgresStore {
             reason,
         };
         log.into_iter().map(|change| change.map_err(unreadable)).collect()
+    }
+
+    async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
+        reading!(self, connection => read::room(connection, group))
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {

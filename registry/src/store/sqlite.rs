@@ -21,6 +21,7 @@ use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::placement::Cells;
 use crate::version::{Position, Version};
 
 pub use follow::SqliteSource;
@@ -177,6 +178,16 @@ impl Store for SqliteStore {
                 reason,
             };
             log.into_iter().map(|change| change.map_err(unreadable)).collect()
+        })
+        .await
+    }
+
+    async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
+        self.in_time(async {
+            let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
+            read::room(&mut connection, group)
+                .await
+                .map_err(|error| self.failed(&error))
         })
         .await
     }

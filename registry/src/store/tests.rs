@@ -7,6 +7,7 @@ mod commands;
 mod following;
 mod idempotency;
 mod model;
+mod placing;
 mod turns;
 
 use std::sync::OnceLock;
@@ -184,6 +185,9 @@ pub(super) fn add_tenant(name: &str) -> Command {
         id: tenant(name),
         name: "A\"b\\ü".into(),
         requests_per_second: Some(7),
+        tier: None,
+        region: None,
+        apart: None,
     })
 }
 
@@ -259,6 +263,10 @@ on_every_database! {
         more_rows_than_one_statement_takes_are_followed,
         an_export_makes_the_same_registry_elsewhere,
         spreadsheets_carry_cells_tenants_and_links;
+    placing:
+        policy_sees_the_room_that_is_taken_and_the_group,
+        of_two_that_choose_the_last_seat_one_gets_it,
+        members_of_a_group_share_no_cell_however_they_come;
     turns:
         of_writers_with_the_same_view_one_wins,
         writers_without_a_condition_all_get_their_turn;

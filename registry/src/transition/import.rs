@@ -136,7 +136,7 @@ fn import_placement(placement: Placement, facts: &Facts) -> Result<Effect, Refus
             next: "import its placement settled, and move it then".to_owned(),
         });
     }
-    placements::takes_tenants(&placement.cell, facts)?;
+    placements::takes(&placement.tenant, &placement.cell, facts)?;
     Ok(new(Record::Placement(placement)))
 }
 

@@ -206,11 +206,17 @@ fn with_state(settings: &TenantSettings, state: TenantState) -> Tenant {
         id,
         name,
         requests_per_second,
+        tier,
+        region,
+        apart,
     } = settings.clone();
     Tenant {
         id,
         state,
         name,
         requests_per_second,
+        tier,
+        region,
+        apart,
     }
 }

@@ -29,19 +29,7 @@ pub(super) async fn import(
     args: &args::Import,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    let format = format(args.format, args.kind, &args.file)?;
-    let file = args.file.display();
-    let read = if is_stream(&args.file) {
-        exchange::read(std::io::stdin().lock(), format)
-    } else {
-        let opened = File::open(&args.file)
-            .map_err(|error| Failure::failed(format!("{file} cannot be opened: {error}")).code("file"))?;
-        exchange::read(BufReader::new(opened), format)
-    };
-    let import = match read {
-        Ok(import) => import,
-        Err(error) => return Err(wrong(&error, output)?),
-    };
+    let import = read(&args.file, args.format, args.kind, output)?;
     // The file is good by itself; only now is a registry made where there is none.
     let open = if args.dry_run { Open::Read } else { Open::Create };
     let registry = Registry::open(named, environment, open).await?;
@@ -57,6 +45,28 @@ pub(super) async fn import(
     match watched(applying, &written, import.commands.len() as u64, output).await? {
         Ok(applied) => say(applied, args.dry_run, output),
         Err(error) => Err(wrong(&import.refused(error), output)?),
+    }
+}
+
+/// Reads a file of records; names every wrong row.
+pub(in crate::command) fn read(
+    path: &Path,
+    named: Option<FileFormat>,
+    kind: Option<RecordKind>,
+    output: &mut Output<'_>,
+) -> Result<exchange::Import, Failure> {
+    let format = format(named, kind, path)?;
+    let read = if is_stream(path) {
+        exchange::read(io::stdin().lock(), format)
+    } else {
+        let opened = File::open(path).map_err(|error| {
+            Failure::failed(format!("{} cannot be opened: {error}", path.display())).code("file")
+        })?;
+        exchange::read(BufReader::new(opened), format)
+    };
+    match read {
+        Ok(import) => Ok(import),
+        Err(error) => Err(wrong(&error, output)?),
     }
 }
 
@@ -162,7 +172,7 @@ async fn export_to_stdout(
     only: Option<Kind>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    let mut export = Export::begin(&registry.store, format, only)
+    let mut export = Export::begin(registry.store.clone(), format, only)
         .await
         .map_err(unusable)?;
     while let Some(bytes) = export.next().await.map_err(unusable)? {
@@ -188,7 +198,7 @@ async fn export_to(
     let failed = |error: io::Error| not_written(path, &error);
     for _ in 0..ATTEMPTS {
         let mut file = File::create(path).map_err(failed)?;
-        let mut export = Export::begin(&registry.store, format, only)
+        let mut export = Export::begin(registry.store.clone(), format, only)
             .await
             .map_err(unusable)?;
         while let Some(bytes) = export.next().await.map_err(unusable)? {

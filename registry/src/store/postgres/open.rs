@@ -9,7 +9,7 @@ use super::super::{Open, StoreError};
 use super::server::Server;
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 2] = [
+pub(in crate::store) const SCHEMAS: [Schema; 3] = [
     (
         1,
         "registry",
@@ -19,6 +19,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 2] = [
         2,
         "idempotency",
         include_str!("../../../migrations/postgres/0002_idempotency.sql"),
+    ),
+    (
+        3,
+        "placement",
+        include_str!("../../../migrations/postgres/0003_placement.sql"),
     ),
 ];
 

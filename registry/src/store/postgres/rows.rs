@@ -108,8 +108,8 @@ static TENANTS: Statements = statements!(
     "id = $1",
     "k ->> 0",
     "id",
-    "id, state, name, requests_per_second",
-    ["id" Text, "state" Text, "name" Text, "requests_per_second" Number]
+    "id, state, name, requests_per_second, tier, region, apart",
+    ["id" Text, "state" Text, "name" Text, "requests_per_second" Number, "tier" Text, "region" Text, "apart" Text]
 );
 static LINKS: Statements = statements!(
     "links",

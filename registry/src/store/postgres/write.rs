@@ -3,8 +3,10 @@
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
 use super::{PostgresStore, read, rows};
+use crate::batch::group_of;
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::model::{Heartbeat, Record, Versioned};
+use crate::store::bulk;
 use crate::store::idempotency::{self, Keyed, Remembered};
 use crate::store::{FORGET_AFTER_MS, StoreError};
 use crate::transition::{Effect, Facts, needs, transition};
@@ -141,6 +143,13 @@ async fn look_up(
     }
     if let Some(cell) = needs.occupants {
         facts.occupants = read::occupants(connection, &cell).await.map_err(failed)?;
+    }
+    if let Some((tenant, cell)) = needs.apart
+        && let Some(group) = group_of(&facts, &tenant)
+    {
+        let named = bulk::groups(&Facts::default(), [group.to_owned()].into()).map_err(failed)?;
+        let groups = read::groups(connection, named).await.map_err(failed)?;
+        facts.apart = groups.other(Some(group), &tenant, &cell);
     }
     Ok(facts)
 }

@@ -62,6 +62,8 @@ async fn look_up(
         let count = read::occupants(connection, &cell).await.map_err(failed)?;
         ground.occupants.insert(cell, count);
     }
+    let groups = bulk::groups(&ground.facts, wanted.groups).map_err(failed)?;
+    ground.groups = read::groups(connection, groups).await.map_err(failed)?;
     Ok(ground)
 }
 

@@ -13,7 +13,7 @@ use super::super::{Open, StoreError};
 use super::{BUSY, DEADLINE};
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 2] = [
+pub(in crate::store) const SCHEMAS: [Schema; 3] = [
     (
         1,
         "registry",
@@ -23,6 +23,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 2] = [
         2,
         "idempotency",
         include_str!("../../../migrations/sqlite/0002_idempotency.sql"),
+    ),
+    (
+        3,
+        "placement",
+        include_str!("../../../migrations/sqlite/0003_placement.sql"),
     ),
 ];
 

@@ -95,8 +95,17 @@ static TENANTS: Statements = statements!(
     "id = ?1",
     "named.id = k.value ->> 0",
     "id",
-    "json_object('id', id, 'state', state, 'name', name, 'requests_per_second', requests_per_second)",
-    ["id", "state", "name", "requests_per_second"]
+    "json_object('id', id, 'state', state, 'name', name, 'requests_per_second', requests_per_second, \
+     'tier', tier, 'region', region, 'apart', apart)",
+    [
+        "id",
+        "state",
+        "name",
+        "requests_per_second",
+        "tier",
+        "region",
+        "apart"
+    ]
 );
 static LINKS: Statements = statements!(
     "links",

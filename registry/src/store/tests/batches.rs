@@ -31,6 +31,9 @@ fn import_tenant(name: &str) -> Command {
         state: TenantState::Active,
         name: "A\"b\\ü".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     }))
 }
 
@@ -253,7 +256,7 @@ pub(super) async fn more_rows_than_one_statement_takes_are_followed(registry: Re
 }
 
 async fn exported(store: &AnyStore, format: Format) -> Vec<u8> {
-    let mut export = Export::begin(store, format, None).await.unwrap();
+    let mut export = Export::begin(store.clone(), format, None).await.unwrap();
     let mut file = Vec::new();
     while let Some(bytes) = export.next().await.unwrap() {
         file.extend(bytes);
