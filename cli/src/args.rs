@@ -140,8 +140,11 @@ Examples:
   alphaswarm registry changes --after 1.40
   alphaswarm registry adopt")]
     Registry(RegistryNoun),
-    /// Show what the placement policy would move.
-    #[command(subcommand_required = true, arg_required_else_help = true)]
+    /// Where policy would have tenants live.
+    #[command(after_help = "\
+Examples:
+  alphaswarm placement plan
+  alphaswarm placement plan --policy cells.jsonl --json")]
     Placement(PlacementNoun),
     /// Tokens that are refused although they verify.
     #[command(after_help = "\

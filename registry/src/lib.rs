@@ -41,6 +41,9 @@ pub mod exchange;
 pub mod rollback;
 
 #[cfg(feature = "store")]
+pub mod staging;
+
+#[cfg(feature = "store")]
 pub mod store;
 
 #[cfg(feature = "store")]

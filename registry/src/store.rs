@@ -23,6 +23,7 @@ use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Cell, Change, Heartbeat, Record, SetAside, Versioned};
 use crate::placement::Cells;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 
 pub use any::{AnySource, AnyStore};
@@ -73,6 +74,15 @@ pub trait Store: Send + Sync {
 
     /// All cells with the room that is taken in them, and with the members of this group.
     fn room(&self, group: Option<&str>) -> impl Future<Output = Result<Cells, StoreError>> + Send;
+
+    /// Stages a set of records in place of the one before. Bumps no version.
+    fn stage(&self, staged: &Staged) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What is staged.
+    fn staged(&self) -> impl Future<Output = Result<Option<Staged>, StoreError>> + Send;
+
+    /// Forgets what is staged; whether there was anything.
+    fn unstage(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Takes a router's sign of life and stamps it with the store's clock. Bumps no version.
     fn beat(&self, heartbeat: &Heartbeat) -> impl Future<Output = Result<(), StoreError>> + Send;

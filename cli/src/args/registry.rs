@@ -90,6 +90,40 @@ Examples:
 Every row is judged by the rules of single commands, and all wrong rows are told. What is there already and the same stays
 as it is, so that a file can be imported twice. Other writers wait meanwhile.")]
     Import(Import),
+    /// Keep a file of records beside the registry, to look at what it would change before it does.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry export --output next.jsonl           edit it, then
+  alphaswarm registry stage next.jsonl                     keep it beside the live version,
+  alphaswarm registry diff                                 see who would change cell,
+  alphaswarm registry publish                              and make it so, or
+  alphaswarm registry unstage                              forget it")]
+    Stage {
+        /// JSON lines, or - for stdin.
+        #[arg(value_name = "FILE")]
+        file: std::path::PathBuf,
+        /// Who stages [default: USER, else the process's user id]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+    },
+    /// Show what publishing the staged records would change, and which tenants would change cell.
+    #[command(after_help = "Example:\n  alphaswarm registry diff --json")]
+    Diff,
+    /// Make the staged records true: all of them, or none.
+    #[command(after_help = "\
+Example:
+  alphaswarm registry publish
+
+A tenant that shall live elsewhere gets a planned move, as with `tenants move`, which carries it out: publishing drains
+nobody.")]
+    Publish {
+        /// Who signs the change log [default: USER, else the process's user id]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+    },
+    /// Forget the staged records.
+    #[command(after_help = "Example:\n  alphaswarm registry unstage")]
+    Unstage,
     /// Make the registry what an earlier version was, as a new version.
     #[command(after_help = "\
 Examples:

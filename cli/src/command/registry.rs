@@ -2,6 +2,7 @@
 
 pub(in crate::command) mod exchange;
 mod rollback;
+mod staging;
 
 use registry::key::Kind;
 use registry::{Change, Command, Open, SetAside, Store as _, Version};
@@ -46,6 +47,22 @@ pub async fn run(
         }
         RegistryCommand::Import(import) => {
             exchange::import(&args.registry, environment, &import, output).await
+        }
+        RegistryCommand::Stage { file, actor } => {
+            let registry = Registry::open(&args.registry, environment, Open::Write).await?;
+            staging::stage(&registry, &file, actor.as_deref(), output).await
+        }
+        RegistryCommand::Diff => {
+            let registry = Registry::open(&args.registry, environment, Open::Read).await?;
+            staging::diff(&registry, output).await
+        }
+        RegistryCommand::Publish { actor } => {
+            let registry = Registry::open(&args.registry, environment, Open::Write).await?;
+            staging::publish(&registry, actor.as_deref(), output).await
+        }
+        RegistryCommand::Unstage => {
+            let registry = Registry::open(&args.registry, environment, Open::Write).await?;
+            staging::unstage(&registry, output).await
         }
         RegistryCommand::Rollback {
             version,

@@ -10,6 +10,7 @@ use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
 use crate::placement::Cells;
 use crate::snapshot::Snapshot;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 
 /// A store by its URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Cloning is cheap.
@@ -117,6 +118,18 @@ impl Store for AnyStore {
 
     async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
         each!(self, Self, store => Box::pin(store.room(group)).await)
+    }
+
+    async fn stage(&self, staged: &Staged) -> Result<(), StoreError> {
+        each!(self, Self, store => Box::pin(store.stage(staged)).await)
+    }
+
+    async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        each!(self, Self, store => Box::pin(store.staged()).await)
+    }
+
+    async fn unstage(&self) -> Result<bool, StoreError> {
+        each!(self, Self, store => Box::pin(store.unstage()).await)
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {

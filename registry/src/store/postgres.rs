@@ -12,6 +12,7 @@ mod open;
 mod read;
 mod rows;
 mod server;
+mod staged;
 mod write;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
 use crate::placement::Cells;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 use server::Server;
 
@@ -116,11 +118,11 @@ impl PostgresStore {
         })
     }
 
-    fn opened_for_writing(&self) -> Result<(), Refused> {
+    fn opened_for_writing(&self) -> Result<(), StoreError> {
         if self.mode == Open::Read {
-            return Err(Refused::Store(StoreError::OpenedForReading {
+            return Err(StoreError::OpenedForReading {
                 registry: self.server.name(),
-            }));
+            });
         }
         Ok(())
     }
@@ -205,7 +207,7 @@ impl Store for PostgresStore {
 
     async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
         if !batch.dry_run {
-            self.opened_for_writing()?;
+            self.opened_for_writing().map_err(Refused::Store)?;
         }
         match tokio::time::timeout(BATCH_DEADLINE, batch::apply_all(self, batch, actor)).await {
             Ok(result) => result,
@@ -242,6 +244,20 @@ impl Store for PostgresStore {
 
     async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
         reading!(self, connection => read::room(connection, group))
+    }
+
+    async fn stage(&self, staged: &Staged) -> Result<(), StoreError> {
+        self.opened_for_writing()?;
+        reading!(self, connection => staged::stage(connection, staged))
+    }
+
+    async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        reading!(self, connection => staged::staged(connection))
+    }
+
+    async fn unstage(&self) -> Result<bool, StoreError> {
+        self.opened_for_writing()?;
+        reading!(self, connection => staged::unstage(connection))
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ mod follow;
 mod open;
 mod read;
 mod rows;
+mod staged;
 mod write;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
 use crate::placement::Cells;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 
 pub use follow::SqliteSource;
@@ -95,11 +97,11 @@ impl SqliteStore {
         }
     }
 
-    fn opened_for_writing(&self) -> Result<(), Refused> {
+    fn opened_for_writing(&self) -> Result<(), StoreError> {
         if self.mode == Open::Read {
-            return Err(Refused::Store(StoreError::OpenedForReading {
+            return Err(StoreError::OpenedForReading {
                 registry: self.path.display().to_string(),
-            }));
+            });
         }
         Ok(())
     }
@@ -125,7 +127,7 @@ impl Store for SqliteStore {
 
     async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
         if !batch.dry_run {
-            self.opened_for_writing()?;
+            self.opened_for_writing().map_err(Refused::Store)?;
         }
         match tokio::time::timeout(BATCH_DEADLINE, batch::apply_all(self, batch, actor)).await {
             Ok(result) => result,
@@ -186,6 +188,38 @@ impl Store for SqliteStore {
         self.in_time(async {
             let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
             read::room(&mut connection, group)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn stage(&self, staged: &Staged) -> Result<(), StoreError> {
+        self.opened_for_writing()?;
+        self.in_time(async {
+            let mut connection = self.write.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::stage(&mut connection, staged)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        self.in_time(async {
+            let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::staged(&mut connection)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn unstage(&self) -> Result<bool, StoreError> {
+        self.opened_for_writing()?;
+        self.in_time(async {
+            let mut connection = self.write.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::unstage(&mut connection)
                 .await
                 .map_err(|error| self.failed(&error))
         })

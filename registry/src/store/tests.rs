@@ -8,6 +8,7 @@ mod following;
 mod idempotency;
 mod model;
 mod placing;
+mod staged;
 mod turns;
 
 use std::sync::OnceLock;
@@ -267,6 +268,9 @@ on_every_database! {
         policy_sees_the_room_that_is_taken_and_the_group,
         of_two_that_choose_the_last_seat_one_gets_it,
         members_of_a_group_share_no_cell_however_they_come;
+    staged:
+        what_is_staged_is_kept_and_is_no_version,
+        a_rollback_reads_no_further_than_the_log;
     turns:
         of_writers_with_the_same_view_one_wins,
         writers_without_a_condition_all_get_their_turn;

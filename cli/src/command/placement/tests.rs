@@ -39,7 +39,12 @@ fn a_plan_shows_what_a_policy_would_move_and_moves_nobody() {
     let world = World::settled("http://127.0.0.1:1");
     world.ok("tenants add --tenant hooli --tier std");
     world.ok("tenants place --tenant hooli --cell cell-a");
-    assert!(world.ok("placement plan").contains("nobody would move"));
+    let ran = world.run("placement plan");
+    assert!(ran.code == 0 && ran.err.contains("nobody would move"), "{ran:?}");
+    assert!(
+        ran.out.contains("0 would move, 0 have nowhere to go, 2 stay"),
+        "{ran:?}"
+    );
     let file = world.file().with_file_name("cells.jsonl").display().to_string();
     world.ok(&format!("registry export --kind cells --output {file}"));
     let edited = std::fs::read_to_string(&file)

@@ -117,7 +117,7 @@ fn say(applied: BatchApplied, dry_run: bool, output: &mut Output<'_>) -> Result<
 }
 
 /// Names every wrong row; gives how the command ends.
-fn wrong(error: &Unusable, output: &mut Output<'_>) -> Result<Failure, Failure> {
+pub(super) fn wrong(error: &Unusable, output: &mut Output<'_>) -> Result<Failure, Failure> {
     let Unusable::Rows { errors, count } = error else {
         return Ok(match error {
             Unusable::Refused(_) => Failure::failed(error.to_string()).code("refused"),
@@ -230,7 +230,7 @@ fn not_written(path: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!("{} cannot be written: {error}", path.display())).code("file")
 }
 
-fn is_stream(path: &Path) -> bool {
+pub(super) fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 

@@ -22,8 +22,8 @@ pub(in crate::store) const SCHEMAS: [Schema; 3] = [
     ),
     (
         3,
-        "placement",
-        include_str!("../../../migrations/postgres/0003_placement.sql"),
+        "placement and staging",
+        include_str!("../../../migrations/postgres/0003_bulk.sql"),
     ),
 ];
 

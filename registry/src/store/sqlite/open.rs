@@ -26,8 +26,8 @@ pub(in crate::store) const SCHEMAS: [Schema; 3] = [
     ),
     (
         3,
-        "placement",
-        include_str!("../../../migrations/sqlite/0003_placement.sql"),
+        "placement and staging",
+        include_str!("../../../migrations/sqlite/0003_bulk.sql"),
     ),
 ];
 

@@ -17,7 +17,10 @@ pub(in crate::store) fn batch(commands: &[Command]) -> Batch<'_> {
     }
 }
 
-async fn apply(store: &AnyStore, commands: &[Command]) -> Result<BatchApplied, BatchRefused> {
+pub(in crate::store) async fn apply(
+    store: &AnyStore,
+    commands: &[Command],
+) -> Result<BatchApplied, BatchRefused> {
     store.apply_all(&batch(commands), &Actor::new("test")).await
 }
 

@@ -111,11 +111,14 @@ async fn an_older_schema_is_brought_up_by_writers_and_a_newer_one_refused() {
     let registry = Registry::on(Database::Postgres).await;
     registry.run(add_tenant("acme")).await;
     registry
-        .by_hand("DROP TABLE idempotency_keys; DELETE FROM _sqlx_migrations WHERE version = 2")
+        .by_hand(
+            "DROP TABLE staged; ALTER TABLE tenants DROP COLUMN tier, DROP COLUMN region, DROP COLUMN apart; \
+             DELETE FROM _sqlx_migrations WHERE version = 3",
+        )
         .await;
     let error = refused(&registry.url(), Open::Read).await;
     assert!(
-        matches!(error, StoreError::OlderSchema { found: 1, .. }),
+        matches!(error, StoreError::OlderSchema { found: 2, .. }),
         "{error}"
     );
     let store = PostgresStore::open(&registry.url(), Open::Write).await.unwrap();
