@@ -245,6 +245,9 @@ fn registry_of(tenants: usize) -> Snapshot {
                 state: TenantState::Active,
                 name: String::new(),
                 requests_per_second: None,
+                tier: None,
+                region: None,
+                apart: None,
             }),
             Record::Placement(Placement {
                 tenant: tenant.clone(),

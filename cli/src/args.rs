@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::dev::DevProvider;
 
 use self::operator::{Explain, Jwks};
-use self::registry::{Cells, Hosts, Links, RegistryNoun, Revocations, Tenants};
+use self::registry::{Cells, Hosts, Links, PlacementNoun, RegistryNoun, Revocations, Tenants};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -140,6 +140,12 @@ Examples:
   alphaswarm registry changes --after 1.40
   alphaswarm registry adopt")]
     Registry(RegistryNoun),
+    /// Where policy would have tenants live.
+    #[command(after_help = "\
+Examples:
+  alphaswarm placement plan
+  alphaswarm placement plan --policy cells.jsonl --json")]
+    Placement(PlacementNoun),
     /// Tokens that are refused although they verify.
     #[command(after_help = "\
 Examples:

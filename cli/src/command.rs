@@ -22,6 +22,8 @@ pub mod hosts;
 
 pub mod registry;
 
+pub mod placement;
+
 pub mod revocations;
 
 pub mod completions;
@@ -50,6 +52,7 @@ pub async fn run(
         Command::Links(args) => links::run(args, environment, output).await,
         Command::Hosts(args) => hosts::run(args, environment, output).await,
         Command::Registry(args) => registry::run(args, environment, output).await,
+        Command::Placement(args) => placement::run(args, environment, output).await,
         Command::Revocations(args) => revocations::run(args, environment, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }

@@ -60,7 +60,8 @@ pub fn run(
     };
     let mut output = Output::new(out, err)
         .json(cli.json)
-        .colours(colour_out, colour_err);
+        .colours(colour_out, colour_err)
+        .watched(terminals.stderr);
     let result = Environment::read(lookup)
         .map_err(|errors| {
             Failure::configuration(errors.join("\n")).next("correct the variables above, or unset them")

@@ -109,7 +109,11 @@ pub struct Output<'a> {
     json: bool,
     colour_out: bool,
     colour_err: bool,
+    terminal_err: bool,
 }
+
+/// Blocks of a full progress bar.
+const BAR: u64 = 30;
 
 impl<'a> Output<'a> {
     /// Plain text, without colours.
@@ -120,6 +124,7 @@ impl<'a> Output<'a> {
             json: false,
             colour_out: false,
             colour_err: false,
+            terminal_err: false,
         }
     }
 
@@ -135,6 +140,39 @@ impl<'a> Output<'a> {
     pub fn colours(mut self, out: bool, err: bool) -> Self {
         (self.colour_out, self.colour_err) = (out, err);
         self
+    }
+
+    /// Whether a person watches stderr: only there does a progress bar move.
+    #[must_use]
+    pub fn watched(mut self, err: bool) -> Self {
+        self.terminal_err = err;
+        self
+    }
+
+    /// How far a long step has come, in place of what was shown before; nothing where nobody watches.
+    pub fn bar(&mut self, what: &str, done: u64, total: u64) -> Result<(), Failure> {
+        if !self.terminal_err || total == 0 {
+            return Ok(());
+        }
+        let done = done.min(total);
+        let full = usize::try_from(done * BAR / total).unwrap_or_default();
+        let empty = usize::try_from(BAR).unwrap_or_default() - full;
+        let (full, empty) = ("#".repeat(full), "-".repeat(empty));
+        write!(
+            self.err,
+            "\r{} [{full}{empty}] {done} of {total}",
+            printable(what)
+        )?;
+        Ok(self.err.flush()?)
+    }
+
+    /// Takes the bar away.
+    pub fn bar_done(&mut self) -> Result<(), Failure> {
+        if self.terminal_err {
+            write!(self.err, "\r\x1b[K")?;
+            self.err.flush()?;
+        }
+        Ok(())
     }
 
     /// Whether the caller asked for JSON.

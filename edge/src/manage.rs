@@ -16,6 +16,10 @@ pub(crate) mod evacuations;
 
 pub(crate) mod registry;
 
+pub(crate) mod exchange;
+
+pub(crate) mod placement;
+
 mod list;
 
 use axum::Json;

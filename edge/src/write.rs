@@ -5,7 +5,7 @@ use contract::header::REQUEST_ID;
 use http::header::IF_MATCH;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use registry::{Actor, Applied, Command, IfVersion, Store as _};
+use registry::{Actor, Applied, Batch, BatchApplied, BatchRefused, Command, IfVersion, Store as _};
 
 use crate::answer::{Answer, Problem};
 use crate::app::ControlPlane;
@@ -65,6 +65,24 @@ impl<S: Sync> OptionalFromRequestParts<S> for Request {
     }
 }
 
+impl Request {
+    /// Who asks, for the change log.
+    fn actor(&self) -> Actor {
+        let principal = self.caller.principal.as_ref();
+        Actor {
+            // Every endpoint that writes needs a token, so there is one.
+            name: principal.map_or_else(|| "unknown".to_owned(), ToString::to_string),
+            request_id: self.id.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+        }
+    }
+
+    /// What the caller's `If-Match` says.
+    pub fn condition(&self) -> Result<IfVersion, Problem> {
+        self.condition.clone().map_err(Problem::invalid)
+    }
+}
+
 /// `x-request-id` where it is plain and short, else a new one.
 #[must_use]
 pub fn request_id(headers: &HeaderMap) -> String {
@@ -115,15 +133,37 @@ impl ControlPlane {
             .map_err(|problem| problem.for_request(&request.id))
     }
 
-    async fn apply(&self, command: &Command, request: &Request) -> Result<Applied, Problem> {
-        let condition = request.condition.clone().map_err(Problem::invalid)?;
-        let principal = request.caller.principal.as_ref();
-        let actor = Actor {
-            // Every endpoint that writes needs a token, so there is one.
-            name: principal.map_or_else(|| "unknown".to_owned(), ToString::to_string),
-            request_id: request.id.clone(),
-            idempotency_key: request.idempotency_key.clone(),
+    /// Carries out many commands, or none; `action` is the audit's name for it.
+    pub async fn write_all(
+        &self,
+        batch: &Batch<'_>,
+        action: &str,
+        request: &Request,
+    ) -> Result<BatchApplied, BatchRefused> {
+        let actor = request.actor();
+        let applied = self.store.apply_all(batch, &actor).await;
+        let outcome = match &applied {
+            Ok(_) if batch.dry_run => "dry_run",
+            Ok(applied) if applied.changed > 0 => "changed",
+            Ok(_) => "unchanged",
+            Err(_) => "refused",
         };
+        self.metrics.write(outcome);
+        tracing::info!(
+            target: "audit",
+            actor = actor.name,
+            action,
+            outcome,
+            changed = applied.as_ref().ok().map(|applied| applied.changed),
+            version = applied.as_ref().ok().map(|applied| applied.version.to_string()),
+            request_id = request.id,
+        );
+        applied
+    }
+
+    async fn apply(&self, command: &Command, request: &Request) -> Result<Applied, Problem> {
+        let condition = request.condition()?;
+        let actor = request.actor();
         let applied = self
             .store
             .apply(command, &actor, condition)

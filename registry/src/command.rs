@@ -6,7 +6,7 @@ use contract::{CellId, LinkKind, ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
-use crate::model::{CellState, LinkState, Mover, TenantState};
+use crate::model::{CellState, LinkState, Mover, Record, TenantState};
 use crate::store::StoreError;
 use crate::version::Version;
 
@@ -119,6 +119,22 @@ pub enum Command {
         #[serde(default)]
         token_id: Option<String>,
     },
+    /// A record as it shall be, in its state: what is not there is added, what is there changes as far as the steps of
+    /// its state machine reach.
+    Import {
+        /// As it shall be.
+        record: Record,
+    },
+    /// A record as an earlier version had it. See [`crate::rollback`].
+    Restore {
+        /// As it was.
+        record: Record,
+    },
+    /// Takes away a record that an earlier version did not have. See [`crate::rollback`].
+    Withdraw {
+        /// Which.
+        key: Key,
+    },
     /// An operator's word that this registry, although older than what routers have seen, is the truth: raises the
     /// version's epoch.
     Adopt,
@@ -161,6 +177,15 @@ pub struct TenantSettings {
     /// As in [`crate::model::Tenant`].
     #[serde(default)]
     pub requests_per_second: Option<u32>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<String>,
 }
 
 /// What names a link.
@@ -222,6 +247,9 @@ impl Command {
             Self::RemoveHost { .. } => "remove_host",
             Self::Revoke(_) => "revoke",
             Self::LiftRevocation { .. } => "lift_revocation",
+            Self::Import { .. } => "import",
+            Self::Restore { .. } => "restore",
+            Self::Withdraw { .. } => "withdraw",
             Self::Adopt => "adopt",
         }
     }

@@ -3,7 +3,9 @@
 //! 1. [`model`], [`key`], [`version`]: the facts, their names and their age.
 //! 2. [`command`]: somebody asks for a change.
 //! 3. [`transition`]: the rules say what changes, or why not. Pure; shared by every store.
-//! 4. [`store`]: the change and its change-log row become durable in one transaction.
+//! 4. [`placement`]: policy chooses a tenant's first cell.
+//! 4. [`store`]: the change and its change-log row become durable in one transaction; a [`batch`] of changes too, such as
+//!    a file of records ([`exchange`]) or the way back to an earlier version ([`rollback`]).
 //! 5. [`moves`]: a move is several commands with waits between them.
 //! 6. [`feed`]: a router follows the store and never forgets what it knows.
 //! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
@@ -27,6 +29,21 @@ pub mod command;
 
 #[cfg(feature = "store")]
 pub mod transition;
+
+#[cfg(feature = "store")]
+pub mod batch;
+
+#[cfg(feature = "store")]
+pub mod placement;
+
+#[cfg(feature = "store")]
+pub mod exchange;
+
+#[cfg(feature = "store")]
+pub mod rollback;
+
+#[cfg(feature = "store")]
+pub mod staging;
 
 #[cfg(feature = "store")]
 pub mod store;
@@ -54,6 +71,8 @@ pub mod disk;
 #[cfg(feature = "store")]
 pub mod upstream;
 
+#[cfg(feature = "store")]
+pub use batch::{Batch, BatchApplied, BatchRefused};
 #[cfg(feature = "store")]
 pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
 pub use current::{FeedStatus, Reader, Writer, channel};

@@ -97,6 +97,15 @@ pub struct Tenant {
     /// Requests a second that one router admits, at least 1; the policy's default when absent.
     #[serde(default)]
     pub requests_per_second: Option<u32>,
+    /// Only cells of this tier are chosen for it; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Only cells of this region are chosen for it; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// A group, in the operator's words, whose members share no cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<String>,
 }
 
 /// Where a link is in its life: `pending → active → revoked`; a pending one may also be revoked, which declines it.
@@ -212,6 +221,34 @@ impl Mover {
     #[must_use]
     pub const fn is_control_plane(self) -> bool {
         !matches!(self, Self::Operator)
+    }
+}
+
+impl Placement {
+    /// A tenant's first.
+    #[must_use]
+    pub const fn first(tenant: TenantId, cell: CellId) -> Self {
+        Self {
+            tenant,
+            cell,
+            epoch: 1,
+            phase: Phase::Settled,
+            target: None,
+            previous: None,
+            flipped_at: None,
+            mover: Mover::Operator,
+        }
+    }
+
+    /// The cells where it takes room: in it, on its way to it, or still able to return to it.
+    pub fn occupied(&self) -> impl Iterator<Item = &CellId> {
+        let returns = self.previous.as_ref().filter(|_| self.phase == Phase::Flipped);
+        let others = self
+            .target
+            .iter()
+            .chain(returns)
+            .filter(|cell| **cell != self.cell);
+        std::iter::once(&self.cell).chain(others)
     }
 }
 

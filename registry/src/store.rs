@@ -2,6 +2,7 @@
 //! with the change-log row, and can be followed.
 
 mod any;
+mod bulk;
 mod decode;
 mod delta;
 mod idempotency;
@@ -9,15 +10,20 @@ mod postgres;
 mod schema;
 mod sqlite;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use contract::CellId;
+use contract::{CellId, TenantId};
 
+use crate::batch::{Batch, BatchApplied, BatchRefused, Groups};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
-use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
+use crate::model::{Cell, Change, Heartbeat, Record, SetAside, Versioned};
+use crate::placement::Cells;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 
 pub use any::{AnySource, AnyStore};
@@ -29,7 +35,10 @@ pub use sqlite::{SqliteSource, SqliteStore};
 /// from what it knows.
 const FORGET_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What every store can do. Each call has a deadline of its own, of seconds; a full load's is a minute.
+/// The deadline of a batch. Other writers wait for it as for any write, and give up after seconds.
+const BATCH_DEADLINE: Duration = Duration::from_secs(120);
+
+/// What every store can do. Each call has a deadline of its own, of seconds; a full load's and a batch's are a minute or two.
 pub trait Store: Send + Sync {
     /// Carries out one command: all of it with its change-log row, or nothing.
     fn apply(
@@ -38,6 +47,14 @@ pub trait Store: Send + Sync {
         actor: &Actor,
         condition: IfVersion,
     ) -> impl Future<Output = Result<Applied, Refused>> + Send;
+
+    /// Carries out many commands: all of them with their change-log rows, or nothing. The actor's idempotency key is not
+    /// looked at: a batch that is repeated finds what it asks for, and changes nothing.
+    fn apply_all(
+        &self,
+        batch: &Batch<'_>,
+        actor: &Actor,
+    ) -> impl Future<Output = Result<BatchApplied, BatchRefused>> + Send;
 
     /// The registry's version.
     fn position(&self) -> impl Future<Output = Result<Position, StoreError>> + Send;
@@ -61,6 +78,18 @@ pub trait Store: Send + Sync {
         after: Version,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<Change>, StoreError>> + Send;
+
+    /// All cells with the room that is taken in them, and with the members of this group.
+    fn room(&self, group: Option<&str>) -> impl Future<Output = Result<Cells, StoreError>> + Send;
+
+    /// Stages a set of records in place of the one before. Bumps no version.
+    fn stage(&self, staged: &Staged) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What is staged.
+    fn staged(&self) -> impl Future<Output = Result<Option<Staged>, StoreError>> + Send;
+
+    /// Forgets what is staged; whether there was anything.
+    fn unstage(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Takes a router's sign of life and stamps it with the store's clock. Bumps no version.
     fn beat(&self, heartbeat: &Heartbeat) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -132,6 +161,51 @@ impl Default for Page {
             limit: 1_000,
         }
     }
+}
+
+/// What policy chooses for a tenant.
+pub enum Chosen {
+    /// It lives somewhere already, and stays there.
+    Placed(CellId),
+    /// This cell, as the registry is now. Somebody else may take its room before the tenant is placed there; the store
+    /// refuses the placement then.
+    Choice(crate::placement::Choice),
+}
+
+/// Lets policy choose a cell for a tenant.
+pub async fn choose_cell(store: &impl Store, tenant: &TenantId) -> Result<Chosen, Refused> {
+    let key = Key::Tenant(tenant.to_string());
+    let Some(Record::Tenant(tenant)) = store.find(&key).await?.map(|found| found.record) else {
+        return Err(Refused::NotFound {
+            key: key.into(),
+            next: "list the tenants, or add this one first",
+        });
+    };
+    let placed = store.find(&Key::Placement(tenant.id.to_string())).await?;
+    if let Some(Record::Placement(placement)) = placed.map(|found| found.record) {
+        return Ok(Chosen::Placed(placement.cell));
+    }
+    let cells = store.room(tenant.apart.as_deref()).await?;
+    let request = crate::placement::Request {
+        tenant: &tenant,
+        leaves: None,
+    };
+    match crate::placement::choose(&request, &cells) {
+        Ok(choice) => Ok(Chosen::Choice(choice)),
+        Err(nowhere) => Err(Refused::Conflict {
+            problem: nowhere.to_string(),
+            next: "add a cell or capacity, or name a cell yourself".to_owned(),
+        }),
+    }
+}
+
+/// What placing by policy looks at, of one moment.
+fn room_of(cells: Vec<Cell>, taken: &BTreeMap<CellId, u64>, groups: &Groups) -> Cells {
+    let mut room = Cells::of(cells).holding(taken);
+    for (group, cell, tenant) in groups.members() {
+        room.member(cell, tenant, group);
+    }
+    room
 }
 
 /// A page of records.

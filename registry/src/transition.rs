@@ -12,16 +12,18 @@
 //! whose drain was rolled back, comes with a higher one and needs no fence lifted.
 
 mod cells;
+mod import;
 mod placements;
+mod restore;
 mod tenants;
 
 use std::collections::BTreeMap;
 
-use contract::CellId;
+use contract::{CellId, TenantId};
 
 use crate::command::{Command, IfVersion, Refused};
 use crate::key::Key;
-use crate::model::{Cell, Heartbeat, Link, Placement, Record, Tenant, Versioned};
+use crate::model::{Cell, Heartbeat, Host, Link, Placement, Record, Tenant, Versioned};
 use crate::version::Version;
 
 /// What a command's rules look at. A store reads it within the transaction that will write.
@@ -33,6 +35,8 @@ pub struct Needs {
     pub heartbeats: bool,
     /// How many tenants are in this cell, or on their way to it, or could still be moved back to it.
     pub occupants: Option<CellId>,
+    /// Whether somebody in this cell (counted as above) is kept apart from this tenant.
+    pub apart: Option<(TenantId, CellId)>,
 }
 
 /// What a store found of [`Needs`].
@@ -46,8 +50,12 @@ pub struct Facts {
     pub heartbeats: Vec<Heartbeat>,
     /// The count, if needed.
     pub occupants: u64,
+    /// Somebody who is kept apart, if asked for.
+    pub apart: Option<TenantId>,
     /// The store's clock, milliseconds since 1970.
     pub now_ms: i64,
+    /// The registry's version before the batch that the command is part of; `None` for a command by itself.
+    pub batch_began: Option<Version>,
 }
 
 /// What a command does.
@@ -90,6 +98,9 @@ pub fn subject(command: &Command) -> Option<Key> {
             subject,
             token_id,
         } => revocation_key(provider, subject.as_deref(), token_id.as_deref()),
+        Command::Import { record } => import::spelled(record).key(),
+        Command::Restore { record } => record.key(),
+        Command::Withdraw { key } => key.clone(),
         Command::Adopt => return None,
     })
 }
@@ -122,11 +133,41 @@ pub fn needs(command: &Command) -> Needs {
             needs.records.push(Key::Tenant(tenant.to_string()));
             needs.records.push(Key::Cell(cell.to_string()));
             needs.occupants = Some(cell.clone());
+            needs.apart = Some((tenant.clone(), cell.clone()));
         }
         Command::FlipMove { .. } => needs.heartbeats = true,
+        Command::Import { record } | Command::Restore { record } => needed_by_import(record, &mut needs),
+        Command::Withdraw { key: Key::Cell(id) } => needs.occupants = id.parse().ok(),
         _ => {}
     }
     needs
+}
+
+fn needed_by_import(record: &Record, needs: &mut Needs) {
+    match record {
+        Record::Cell(cell) => {
+            needs.heartbeats = true;
+            needs.occupants = Some(cell.id.clone());
+        }
+        Record::Link(Link { tenant, .. }) | Record::Host(Host { tenant, .. }) => {
+            needs.records.push(Key::Tenant(tenant.to_string()));
+        }
+        Record::Placement(placement) => {
+            needs.records.push(Key::Tenant(placement.tenant.to_string()));
+            let cells = [
+                Some(&placement.cell),
+                placement.target.as_ref(),
+                placement.previous.as_ref(),
+            ];
+            let cells = cells.into_iter().flatten();
+            needs
+                .records
+                .extend(cells.map(|cell| Key::Cell(cell.to_string())));
+            needs.occupants = Some(placement.cell.clone());
+            needs.apart = Some((placement.tenant.clone(), placement.cell.clone()));
+        }
+        Record::Tenant(_) | Record::Revocation(_) => {}
+    }
 }
 
 /// What the command does, or why it may not.
@@ -157,6 +198,9 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
         Command::FlipMove { tenant, evidence } => placements::flip(tenant, evidence, facts),
         Command::FinishMove { tenant } => placements::finish(tenant, facts),
         Command::RollBackMove { tenant } => placements::roll_back(tenant, facts),
+        Command::Import { record } => import::import(record, facts),
+        Command::Restore { record } => restore::restore(record, facts),
+        Command::Withdraw { key } => restore::withdraw(key, facts),
         Command::Adopt => Ok(Effect::RaiseEpoch),
     };
     // The caller's view is judged first: on an outdated view, the rules' answer would be about something else.

@@ -116,6 +116,9 @@ async fn measure(stack: &Stack, url: &str, duration: Duration) -> anyhow::Result
             id: tenant.clone(),
             name: "Touched".to_owned(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         };
         apply(&store, Command::AddTenant(tenant)).await?;
     }

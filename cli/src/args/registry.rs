@@ -2,14 +2,18 @@
 //! noun below.
 
 mod cells;
+mod exchange;
 mod hosts;
 mod links;
+mod placement;
 mod revocations;
 mod tenants;
 
 pub use cells::*;
+pub use exchange::*;
 pub use hosts::*;
 pub use links::*;
+pub use placement::*;
 pub use revocations::*;
 pub use tenants::*;
 
@@ -66,6 +70,78 @@ newer than everything before. Writes that the restore lost stay lost: look at `r
         /// How to write.
         #[command(flatten)]
         write: WriteArgs,
+    },
+    /// Write the registry's records to a file.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry export --output registry.jsonl
+  alphaswarm registry export --format csv --kind tenants --output -
+
+JSON lines hold each record as it is; imported into an empty registry they make the same one. CSV is for spreadsheets, one
+kind at a time; a tenant's row names its cell. A file holds one moment; on stdout the end says whether somebody wrote
+meanwhile.")]
+    Export(Export),
+    /// Take records from a file: all of them, or none.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry import tenants.csv --kind tenants --dry-run
+  alphaswarm registry import registry.jsonl
+
+Every row is judged by the rules of single commands, and all wrong rows are told. What is there already and the same stays
+as it is, so that a file can be imported twice. Other writers wait meanwhile.")]
+    Import(Import),
+    /// Keep a file of records beside the registry, to look at what it would change before it does.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry export --output next.jsonl           edit it, then
+  alphaswarm registry stage next.jsonl                     keep it beside the live version,
+  alphaswarm registry diff                                 see who would change cell,
+  alphaswarm registry publish                              and make it so, or
+  alphaswarm registry unstage                              forget it")]
+    Stage {
+        /// JSON lines, or - for stdin.
+        #[arg(value_name = "FILE")]
+        file: std::path::PathBuf,
+        /// Who stages [default: USER, else the process's user id]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+    },
+    /// Show what publishing the staged records would change, and which tenants would change cell.
+    #[command(after_help = "Example:\n  alphaswarm registry diff --json")]
+    Diff,
+    /// Make the staged records true: all of them, or none.
+    #[command(after_help = "\
+Example:
+  alphaswarm registry publish
+
+A tenant that shall live elsewhere gets a planned move, as with `tenants move`, which carries it out: publishing drains
+nobody.")]
+    Publish {
+        /// Who signs the change log [default: USER, else the process's user id]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+    },
+    /// Forget the staged records.
+    #[command(after_help = "Example:\n  alphaswarm registry unstage")]
+    Unstage,
+    /// Make the registry what an earlier version was, as a new version.
+    #[command(after_help = "\
+Examples:
+  alphaswarm registry rollback 1.40 --dry-run
+  alphaswarm registry rollback 1.40
+
+Everything that was changed since is put back in one new version after the other, all or nothing. Revocations stay, and a
+tenant that moved since must be moved back first: a move drains it, a rollback would not.")]
+    Rollback {
+        /// The version, as `registry changes` shows it.
+        #[arg(value_name = "VERSION")]
+        version: Version,
+        /// Who signs the change log [default: USER, else the process's user id]
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
+        /// Say what would be put back, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Show the change log: who changed what, and when.
     #[command(after_help = "\

@@ -1,5 +1,9 @@
 //! `alphaswarm registry`: the registry itself.
 
+pub(in crate::command) mod exchange;
+mod rollback;
+mod staging;
+
 use registry::key::Kind;
 use registry::{Change, Command, Open, SetAside, Store as _, Version};
 use serde::Serialize;
@@ -36,6 +40,38 @@ pub async fn run(
                 output,
             )
             .await
+        }
+        RegistryCommand::Export(export) => {
+            let registry = Registry::open(&args.registry, environment, Open::Read).await?;
+            exchange::export(&registry, &export, output).await
+        }
+        RegistryCommand::Import(import) => {
+            exchange::import(&args.registry, environment, &import, output).await
+        }
+        RegistryCommand::Stage { file, actor } => {
+            let registry = Registry::open(&args.registry, environment, Open::Write).await?;
+            staging::stage(&registry, &file, actor.as_deref(), output).await
+        }
+        RegistryCommand::Diff => {
+            let registry = Registry::open(&args.registry, environment, Open::Read).await?;
+            staging::diff(&registry, output).await
+        }
+        RegistryCommand::Publish { actor } => {
+            let registry = Registry::open(&args.registry, environment, Open::Write).await?;
+            staging::publish(&registry, actor.as_deref(), output).await
+        }
+        RegistryCommand::Unstage => {
+            let registry = Registry::open(&args.registry, environment, Open::Write).await?;
+            staging::unstage(&registry, output).await
+        }
+        RegistryCommand::Rollback {
+            version,
+            actor,
+            dry_run,
+        } => {
+            let open = if dry_run { Open::Read } else { Open::Write };
+            let registry = Registry::open(&args.registry, environment, open).await?;
+            rollback::run(&registry, version, actor.as_deref(), dry_run, output).await
         }
         RegistryCommand::Adopt { write } => {
             let registry = Registry::open(&args.registry, environment, Open::Write).await?;

@@ -5,7 +5,8 @@ pub mod moves;
 use contract::{CellId, TenantId};
 use registry::command::TenantSettings;
 use registry::key::Kind;
-use registry::{Command, Host, Link, Open, TenantState};
+use registry::store::{Chosen, choose_cell};
+use registry::{Command, Host, Link, Open, Refused, TenantState};
 use serde::Serialize;
 
 use crate::args::registry::{Tenants, TenantsCommand, WriteArgs};
@@ -13,7 +14,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{Field, Output, Row as _};
 use crate::rows::{Listed, TenantLine, link_state, tenant_state};
-use crate::store::{Book, Registry};
+use crate::store::{Book, Registry, refused, say_applied};
 
 /// Carries out one command.
 pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'_>) -> Result<(), Failure> {
@@ -29,6 +30,7 @@ pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'
             tenant,
             name,
             requests_per_second,
+            wishes,
             write,
         } => {
             let id = tenant.tenant;
@@ -37,8 +39,11 @@ pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'
                 id: id.clone(),
                 name,
                 requests_per_second,
+                tier: wishes.tier,
+                region: wishes.region,
+                apart: wishes.apart,
             });
-            let next = format!("alphaswarm tenants place --tenant {id} --cell …");
+            let next = format!("alphaswarm tenants place --tenant {id}");
             registry
                 .write_and_hint(&command, &write, &format!("tenant {id} is known"), &next, output)
                 .await
@@ -51,12 +56,49 @@ pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'
         }
         TenantsCommand::Place { tenant, cell, write } => {
             let tenant = tenant.tenant;
+            let Some(cell) = cell else {
+                return place_by_policy(&registry, tenant, &write, output).await;
+            };
             let said = format!("tenant {tenant} lives in cell {cell}");
             registry
                 .write(&Command::Place { tenant, cell }, &write, &said, output)
                 .await
         }
         TenantsCommand::Move(args) => moves::run(args, &registry, output).await,
+    }
+}
+
+/// How often policy chooses anew because somebody else took the room.
+const ATTEMPTS: u32 = 5;
+
+async fn place_by_policy(
+    registry: &Registry,
+    tenant: TenantId,
+    write: &WriteArgs,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let mut attempt = 1;
+    loop {
+        let (cell, why) = match choose_cell(&registry.store, &tenant).await.map_err(refused)? {
+            Chosen::Placed(cell) => (cell, None),
+            Chosen::Choice(choice) => (choice.cell, Some(choice.reason)),
+        };
+        let mut said = format!("tenant {tenant} lives in cell {cell}");
+        if let Some(why) = &why {
+            said.push_str(&format!(" ({why})"));
+        }
+        let command = Command::Place {
+            tenant: tenant.clone(),
+            cell,
+        };
+        if write.dry_run {
+            return registry.write(&command, write, &said, output).await;
+        }
+        match registry.apply(&command, write).await? {
+            Ok(applied) => return say_applied(&command, applied, &said, output),
+            Err(Refused::Conflict { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(refusal) => return Err(refused(refusal)),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a command would do: the registry's own rules on what is there now, and no write.
 
-use contract::CellId;
+use std::collections::BTreeMap;
+
+use contract::{CellId, TenantId};
 use registry::key::Kind;
-use registry::model::Phase;
 use registry::transition::{Effect, Facts, Needs, needs, transition};
 use registry::{Command, IfVersion, Placement, Record, Store as _};
 use serde_json::json;
@@ -61,18 +62,50 @@ impl Registry {
         if needs.heartbeats {
             facts.heartbeats = self.store.heartbeats().await.map_err(unusable)?;
         }
-        if let Some(cell) = &needs.occupants {
+        if needs.occupants.is_some() || needs.apart.is_some() {
             let placements = self.store.list_all(Kind::Placement).await.map_err(unusable)?;
-            let occupies = |record: &Record| matches!(record, Record::Placement(p) if occupies(p, cell));
-            facts.occupants = placements.iter().filter(|row| occupies(&row.record)).count() as u64;
+            let placements: Vec<Placement> = placements
+                .into_iter()
+                .filter_map(|row| match row.record {
+                    Record::Placement(placement) => Some(placement),
+                    _ => None,
+                })
+                .collect();
+            if let Some(cell) = &needs.occupants {
+                facts.occupants = placements
+                    .iter()
+                    .filter(|p| p.occupied().any(|at| at == cell))
+                    .count() as u64;
+            }
+            if let Some((tenant, cell)) = &needs.apart {
+                facts.apart = self.kept_apart(tenant, cell, &placements).await?;
+            }
         }
         Ok(facts)
     }
-}
 
-/// In the cell, on its way to it, or still able to return to it.
-fn occupies(placement: &Placement, cell: &CellId) -> bool {
-    placement.cell == *cell
-        || placement.target.as_ref() == Some(cell)
-        || (placement.phase == Phase::Flipped && placement.previous.as_ref() == Some(cell))
+    /// Somebody of the tenant's group who takes room in the cell.
+    async fn kept_apart(
+        &self,
+        tenant: &TenantId,
+        cell: &CellId,
+        placements: &[Placement],
+    ) -> Result<Option<TenantId>, Failure> {
+        let tenants = self.store.list_all(Kind::Tenant).await.map_err(unusable)?;
+        let groups: BTreeMap<TenantId, String> = tenants
+            .into_iter()
+            .filter_map(|row| match row.record {
+                Record::Tenant(tenant) => Some((tenant.id, tenant.apart?)),
+                _ => None,
+            })
+            .collect();
+        let Some(group) = groups.get(tenant) else {
+            return Ok(None);
+        };
+        let others = placements
+            .iter()
+            .filter(|p| p.tenant != *tenant && groups.get(&p.tenant) == Some(group));
+        let there = others.filter(|p| p.occupied().any(|at| at == cell));
+        Ok(there.map(|p| p.tenant.clone()).next())
+    }
 }

@@ -230,6 +230,9 @@ fn snapshot() -> Snapshot {
             state,
             name: String::new(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }));
         put(link_of("auth0", LinkKind::OrgId, &format!("org_{id}"), id, link));
         if let Some(cell) = cell {

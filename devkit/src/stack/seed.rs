@@ -95,6 +95,9 @@ async fn seed_tenant(store: &AnyStore, dev: &DevTenant) -> anyhow::Result<()> {
         id: tenant.clone(),
         name: dev.name.to_owned(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     };
     let mut commands = vec![
         Command::AddTenant(settings),

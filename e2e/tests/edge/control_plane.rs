@@ -1,5 +1,7 @@
 //! The control plane: who may, what comes of it, and that routers see it.
 
+mod bulk;
+
 use contract::dev::{DevProvider, MintRequest};
 use contract::port;
 use devkit::dev;

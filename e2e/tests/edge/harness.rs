@@ -119,6 +119,9 @@ pub(crate) async fn add_tenant(store: &AnyStore, name: &str) {
         id: tenant.clone(),
         name: name.to_owned(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     };
     apply(store, Command::AddTenant(settings)).await;
     set_tenant_state(store, name, TenantState::Active).await;

@@ -69,6 +69,9 @@ impl Changes {
             id: tenant.clone(),
             name: format!("Many {rate}"),
             requests_per_second: Some(u32::try_from(rate).unwrap() + 1),
+            tier: None,
+            region: None,
+            apart: None,
         };
         let state = |state| Command::SetTenantState {
             tenant: tenant.clone(),

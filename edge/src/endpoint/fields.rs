@@ -21,6 +21,18 @@ pub(super) const TENANT: Fields = &[
     ("id", "string", "its id; with PUT, as in the path"),
     ("name", "string", "for people"),
     ("requests_per_second", "integer?", "what one router admits"),
+    ("tier", "string?", "only cells of this tier are chosen for it"),
+    ("region", "string?", "only cells of this region are chosen for it"),
+    ("apart", "string?", "a group whose members share no cell"),
+];
+pub(super) const EXPORT: Fields = &[
+    ("format", "string?", "jsonl or csv; jsonl when absent"),
+    ("kind", "string?", "only records of this kind; needed for csv"),
+];
+pub(super) const IMPORT: Fields = &[
+    ("format", "string?", "jsonl or csv; jsonl when absent"),
+    ("kind", "string?", "what the rows of a CSV file are"),
+    ("dry_run", "boolean?", "judge every row, write nothing"),
 ];
 pub(super) const STATE: Fields = &[("state", "string", "what it becomes")];
 pub(super) const PAGE: Fields = &[

@@ -30,7 +30,12 @@ pub fn document() -> Value {
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
             .collect();
-        if method == "get" {
+        // Where the body is a file, what is taken besides stands in the query.
+        let file = path.ends_with("/import");
+        if file {
+            operation.insert("requestBody".to_owned(), files());
+        }
+        if method == "get" || file {
             parameters.extend(takes.iter().map(|(name, kind, about)| {
                 json!({"name": name, "in": "query", "required": !kind.ends_with('?'), "description": about,
                     "schema": {"type": kind.trim_end_matches('?')}})
@@ -58,6 +63,12 @@ pub fn document() -> Value {
         "paths": paths,
         "components": { "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } } },
     })
+}
+
+/// Records as lines or rows.
+fn files() -> Value {
+    let text = || json!({"schema": {"type": "string"}});
+    json!({"required": true, "content": {"application/x-ndjson": text(), "text/csv": text()}})
 }
 
 fn body(takes: super::fields::Fields) -> Value {

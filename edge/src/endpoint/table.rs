@@ -1,11 +1,13 @@
 //! The table of endpoints, in the order in which an operator meets them.
 
 use axum::Json;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post, put};
 
-use super::fields::{CELL, EVACUATION, LINKS, MOVE, MOVES, PAGE, STATE, TENANT, TENANTS};
+use super::fields::{CELL, EVACUATION, EXPORT, IMPORT, LINKS, MOVE, MOVES, PAGE, STATE, TENANT, TENANTS};
 use super::{Endpoint, document, endpoint, healthz, metrics, readyz};
 use crate::caller::Need;
+use crate::manage::exchange::MAX_IMPORT_BYTES;
 use crate::{feed, manage, tenancy};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -143,8 +145,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "/manage/tenants/{tenant}/placement",
             "a tenant's first cell",
             Need::Write,
-            &[("cell", "string", "an active cell")],
-            post(manage::tenants::place),
+            &[("cell", "string?", "an active cell; without one, policy chooses")],
+            post(manage::placement::place),
+        ),
+        endpoint(
+            "post",
+            "/manage/placement/plan",
+            "which tenants a change of policy would move; changes nothing",
+            Need::Read,
+            &[(
+                "cells",
+                "array?",
+                "cells as they would be; the others stay as they are",
+            )],
+            post(manage::placement::plan),
         ),
         endpoint(
             "get",
@@ -394,6 +408,33 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             Need::Beat,
             &[],
             delete(feed::forget),
+        ),
+        endpoint(
+            "get",
+            "/manage/registry/export",
+            "all records as a file",
+            Need::Read,
+            EXPORT,
+            get(manage::exchange::export),
+        ),
+        endpoint(
+            "post",
+            "/manage/registry/import",
+            "takes a file of records, all of them or none",
+            Need::Destroy,
+            IMPORT,
+            post(manage::exchange::import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)),
+        ),
+        endpoint(
+            "post",
+            "/manage/registry/rollback",
+            "makes the registry what an earlier version was, as a new version",
+            Need::Destroy,
+            &[
+                ("to", "string", "a version, such as 1.42"),
+                ("dry_run", "boolean?", "judge only, write nothing"),
+            ],
+            post(manage::exchange::roll_back),
         ),
         endpoint(
             "post",

@@ -1,7 +1,6 @@
 //! Tenants, and where they live.
 
 use axum::extract::{Path, Query, State};
-use contract::CellId;
 use http::StatusCode;
 use registry::command::TenantSettings;
 use registry::key::{Key, Kind};
@@ -112,24 +111,4 @@ async fn become_state(
         state: becomes,
     };
     state.write(&command, request, StatusCode::OK).await
-}
-
-/// The body of a first placement.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PlaceBody {
-    cell: CellId,
-}
-
-pub(crate) async fn place(
-    State(state): State<ControlPlane>,
-    Path(name): Path<String>,
-    request: Request,
-    body: Body<PlaceBody>,
-) -> Result<Answer<Applied>, Problem> {
-    let command = Command::Place {
-        tenant: id(&name, "tenant id")?,
-        cell: read(body)?.cell,
-    };
-    state.write(&command, &request, StatusCode::CREATED).await
 }

@@ -224,6 +224,9 @@ fn snapshot(providers: &[providers::Provider]) -> Snapshot {
             state: TenantState::Active,
             name: String::new(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }));
         put(Record::Link(Link {
             provider: provider.parse().unwrap(),

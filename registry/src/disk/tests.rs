@@ -35,6 +35,9 @@ fn put(number: u64) -> RecordChange {
         state: TenantState::Active,
         name: "x".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     }))
 }
 

@@ -83,6 +83,9 @@ fn tenant(number: u64) -> RecordChange {
         state: TenantState::Active,
         name: "x".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     }))
 }
 

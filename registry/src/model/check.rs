@@ -33,6 +33,19 @@ impl Tenant {
         if self.requests_per_second == Some(0) {
             return Err("requests_per_second is at least 1; to stop a tenant, suspend it".to_owned());
         }
+        for (name, wish) in [
+            ("tier", &self.tier),
+            ("region", &self.region),
+            ("apart", &self.apart),
+        ] {
+            match wish {
+                Some(text) if text.is_empty() => {
+                    return Err(format!("{name} is not empty; leave it out instead"));
+                }
+                Some(text) => check_text(name, text)?,
+                None => {}
+            }
+        }
         Ok(())
     }
 }

@@ -148,6 +148,9 @@ fn json_is_one_form_with_the_kind_in_front() {
         state: TenantState::Active,
         name: "Acme".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     });
     let json = serde_json::to_string(&tenant).unwrap();
     assert_eq!(

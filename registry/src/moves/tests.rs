@@ -122,6 +122,9 @@ impl World {
             id: tenant.clone(),
             name: "A".into(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         };
         world.run(Command::AddTenant(settings)).await;
         world

@@ -66,6 +66,9 @@ fn record() -> impl Strategy<Value = Record> {
             state: states[usize::from(state)],
             name: "x".into(),
             requests_per_second: rate,
+            tier: None,
+            region: None,
+            apart: None,
         })
     });
     let link =
@@ -315,6 +318,9 @@ fn a_row_that_cannot_be_read_is_gone_and_named_until_it_is_repaired() {
             state,
             name: "A".into(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         })
     };
     let mut builder = Builder::default();
@@ -365,6 +371,9 @@ fn what_names_a_row_that_cannot_be_read_is_not_named_itself() {
         state: TenantState::Active,
         name: "A".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     };
     let names = |snapshot: &Snapshot| {
         snapshot
@@ -455,6 +464,9 @@ fn fleet(number: u32) -> [Record; 3] {
             state: TenantState::Active,
             name: String::new(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }),
         Record::Link(Link {
             provider: provider.parse().unwrap(),

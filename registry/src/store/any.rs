@@ -4,11 +4,14 @@ use super::{
     Listing, Open, Page, Placements, PostgresSource, PostgresStore, SqliteSource, SqliteStore, Store,
     StoreError,
 };
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::{Next, Source};
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::placement::Cells;
 use crate::snapshot::Snapshot;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 
 /// A store by its URL: `sqlite:…`, `postgres://…` or `postgresql://…`. Cloning is cheap.
@@ -103,6 +106,10 @@ impl Store for AnyStore {
         each!(self, Self, store => Box::pin(store.apply(command, actor, condition)).await)
     }
 
+    async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
+        each!(self, Self, store => Box::pin(store.apply_all(batch, actor)).await)
+    }
+
     async fn position(&self) -> Result<Position, StoreError> {
         each!(self, Self, store => Box::pin(store.position()).await)
     }
@@ -121,6 +128,22 @@ impl Store for AnyStore {
 
     async fn changes(&self, after: Version, limit: u32) -> Result<Vec<Change>, StoreError> {
         each!(self, Self, store => Box::pin(store.changes(after, limit)).await)
+    }
+
+    async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
+        each!(self, Self, store => Box::pin(store.room(group)).await)
+    }
+
+    async fn stage(&self, staged: &Staged) -> Result<(), StoreError> {
+        each!(self, Self, store => Box::pin(store.stage(staged)).await)
+    }
+
+    async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        each!(self, Self, store => Box::pin(store.staged()).await)
+    }
+
+    async fn unstage(&self) -> Result<bool, StoreError> {
+        each!(self, Self, store => Box::pin(store.unstage()).await)
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {

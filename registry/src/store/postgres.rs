@@ -5,12 +5,14 @@
 //! The connections carry their settings in PostgreSQL's startup message and listen for notifications: between them and
 //! the server there may be a proxy that keeps sessions apart, none that shares one between transactions.
 
+mod batch;
 mod fields;
 mod follow;
 mod open;
 mod read;
 mod rows;
 mod server;
+mod staged;
 mod write;
 
 use std::sync::Arc;
@@ -21,11 +23,14 @@ use sqlx::PgConnection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
 
-use super::{Listing, Open, Page, Placements, Store, StoreError};
+use super::{BATCH_DEADLINE, Listing, Open, Page, Placements, Store, StoreError};
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::placement::Cells;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 use server::Server;
 
@@ -113,6 +118,15 @@ impl PostgresStore {
         })
     }
 
+    fn opened_for_writing(&self) -> Result<(), StoreError> {
+        if self.mode == Open::Read {
+            return Err(StoreError::OpenedForReading {
+                registry: self.server.name(),
+            });
+        }
+        Ok(())
+    }
+
     async fn in_time<T, E: From<StoreError>>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -187,13 +201,18 @@ impl Store for PostgresStore {
         actor: &Actor,
         condition: IfVersion,
     ) -> Result<Applied, Refused> {
-        if self.mode == Open::Read {
-            return Err(StoreError::OpenedForReading {
-                registry: self.server.name(),
-            }
-            .into());
-        }
+        self.opened_for_writing()?;
         self.in_time(write::apply(self, command, actor, condition)).await
+    }
+
+    async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
+        if !batch.dry_run {
+            self.opened_for_writing().map_err(Refused::Store)?;
+        }
+        match tokio::time::timeout(BATCH_DEADLINE, batch::apply_all(self, batch, actor)).await {
+            Ok(result) => result,
+            Err(_) => Err(Refused::Store(self.server.too_late(BATCH_DEADLINE)).into()),
+        }
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
@@ -225,6 +244,24 @@ impl Store for PostgresStore {
             reason,
         };
         log.into_iter().map(|change| change.map_err(unreadable)).collect()
+    }
+
+    async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
+        reading!(self, connection => read::room(connection, group))
+    }
+
+    async fn stage(&self, staged: &Staged) -> Result<(), StoreError> {
+        self.opened_for_writing()?;
+        reading!(self, connection => staged::stage(connection, staged))
+    }
+
+    async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        reading!(self, connection => staged::staged(connection))
+    }
+
+    async fn unstage(&self) -> Result<bool, StoreError> {
+        self.opened_for_writing()?;
+        reading!(self, connection => staged::unstage(connection))
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {

@@ -2,10 +2,12 @@
 //! so that a write that was answered survives a power cut; `BEGIN IMMEDIATE`, so that a writer waits for its turn before
 //! it reads what it will decide on.
 
+mod batch;
 mod follow;
 mod open;
 mod read;
 mod rows;
+mod staged;
 mod write;
 
 use std::path::PathBuf;
@@ -14,11 +16,14 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqlitePool;
 
-use super::{Listing, Open, Page, Placements, Store, StoreError};
+use super::{BATCH_DEADLINE, Listing, Open, Page, Placements, Store, StoreError};
+use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::placement::Cells;
+use crate::staging::Staged;
 use crate::version::{Position, Version};
 
 pub use follow::SqliteSource;
@@ -92,6 +97,15 @@ impl SqliteStore {
         }
     }
 
+    fn opened_for_writing(&self) -> Result<(), StoreError> {
+        if self.mode == Open::Read {
+            return Err(StoreError::OpenedForReading {
+                registry: self.path.display().to_string(),
+            });
+        }
+        Ok(())
+    }
+
     fn too_late(&self, deadline: Duration) -> StoreError {
         StoreError::Deadline {
             registry: self.path.display().to_string(),
@@ -107,13 +121,18 @@ impl Store for SqliteStore {
         actor: &Actor,
         condition: IfVersion,
     ) -> Result<Applied, Refused> {
-        if self.mode == Open::Read {
-            return Err(StoreError::OpenedForReading {
-                registry: self.path.display().to_string(),
-            }
-            .into());
-        }
+        self.opened_for_writing()?;
         self.in_time(write::apply(self, command, actor, condition)).await
+    }
+
+    async fn apply_all(&self, batch: &Batch<'_>, actor: &Actor) -> Result<BatchApplied, BatchRefused> {
+        if !batch.dry_run {
+            self.opened_for_writing().map_err(Refused::Store)?;
+        }
+        match tokio::time::timeout(BATCH_DEADLINE, batch::apply_all(self, batch, actor)).await {
+            Ok(result) => result,
+            Err(_) => Err(Refused::Store(self.too_late(BATCH_DEADLINE)).into()),
+        }
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
@@ -171,6 +190,48 @@ impl Store for SqliteStore {
                 reason,
             };
             log.into_iter().map(|change| change.map_err(unreadable)).collect()
+        })
+        .await
+    }
+
+    async fn room(&self, group: Option<&str>) -> Result<Cells, StoreError> {
+        self.in_time(async {
+            let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
+            read::room(&mut connection, group)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn stage(&self, staged: &Staged) -> Result<(), StoreError> {
+        self.opened_for_writing()?;
+        self.in_time(async {
+            let mut connection = self.write.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::stage(&mut connection, staged)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        self.in_time(async {
+            let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::staged(&mut connection)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn unstage(&self) -> Result<bool, StoreError> {
+        self.opened_for_writing()?;
+        self.in_time(async {
+            let mut connection = self.write.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::unstage(&mut connection)
+                .await
+                .map_err(|error| self.failed(&error))
         })
         .await
     }

@@ -1,11 +1,14 @@
 //! What every store promises: each test runs on each, on real files and a real server. What is about a file or a server
 //! is tested beside its store.
 
+mod batches;
 mod changes;
 mod commands;
 mod following;
 mod idempotency;
 mod model;
+mod placing;
+mod staged;
 mod turns;
 
 use std::sync::OnceLock;
@@ -183,6 +186,9 @@ pub(super) fn add_tenant(name: &str) -> Command {
         id: tenant(name),
         name: "A\"b\\ü".into(),
         requests_per_second: Some(7),
+        tier: None,
+        region: None,
+        apart: None,
     })
 }
 
@@ -250,6 +256,22 @@ on_every_database! {
         a_cell_waits_for_live_routers_and_an_unreadable_heartbeat_is_one_that_knows_nothing,
         a_command_on_a_bad_row_says_what_is_wrong_with_it,
         adopting_raises_the_epoch;
+    batches:
+        a_batch_is_carried_out_as_its_commands_one_by_one,
+        a_batch_with_a_refused_command_leaves_no_trace_and_names_all_that_are,
+        a_dry_run_judges_and_writes_nothing,
+        a_batch_fills_a_cell_and_no_further,
+        a_new_cell_is_not_active_at_once_where_routers_live,
+        more_rows_than_one_statement_takes_are_followed,
+        an_export_makes_the_same_registry_elsewhere,
+        spreadsheets_carry_cells_tenants_and_links;
+    placing:
+        policy_sees_the_room_that_is_taken_and_the_group,
+        of_two_that_choose_the_last_seat_one_gets_it,
+        members_of_a_group_share_no_cell_however_they_come;
+    staged:
+        what_is_staged_is_kept_and_is_no_version,
+        a_rollback_reads_no_further_than_the_log;
     turns:
         of_writers_with_the_same_view_one_wins,
         writers_without_a_condition_all_get_their_turn;

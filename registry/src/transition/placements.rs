@@ -19,20 +19,10 @@ pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<E
             next: "move it instead".to_owned(),
         });
     }
-    takes_tenants(cell, facts)?;
-    let after = Placement {
-        tenant: tenant.clone(),
-        cell: cell.clone(),
-        epoch: 1,
-        phase: Phase::Settled,
-        target: None,
-        previous: None,
-        flipped_at: None,
-        mover: Mover::Operator,
-    };
+    takes(tenant, cell, facts)?;
     Ok(Effect::Put {
         before: None,
-        after: Record::Placement(after),
+        after: Record::Placement(Placement::first(tenant.clone(), cell.clone())),
     })
 }
 
@@ -58,7 +48,7 @@ pub(super) fn plan(
             });
         }
     }
-    takes_tenants(to, facts)?;
+    takes(tenant, to, facts)?;
     Ok(step(
         placement,
         Placement {
@@ -236,12 +226,20 @@ fn check_evidence(placement: &Placement, evidence: &Drained, drained_for_ms: i64
     Ok(())
 }
 
-fn takes_tenants(id: &CellId, facts: &Facts) -> Result<(), Refused> {
+/// Whether a cell takes a tenant, whoever chose it. What a tenant wants is the choice's business; an operator may choose
+/// otherwise.
+pub(super) fn takes(tenant: &TenantId, id: &CellId, facts: &Facts) -> Result<(), Refused> {
     let (cell, _) = facts.cell(id)?;
     if cell.state != CellState::Active {
         return Err(Refused::Conflict {
             problem: format!("cell {id} is {}", super::state_name(cell.state)),
             next: "choose an active cell, or activate this one".to_owned(),
+        });
+    }
+    if let Some(other) = &facts.apart {
+        return Err(Refused::Conflict {
+            problem: format!("cell {id} holds tenant {other}, and {tenant} is kept apart from it"),
+            next: "choose another cell, or take one of them out of their group".to_owned(),
         });
     }
     match cell.capacity {

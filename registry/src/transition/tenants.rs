@@ -185,7 +185,7 @@ pub(super) fn lift(key: Key, facts: &Facts) -> Result<Effect, Refused> {
 }
 
 /// As tokens carry it: directories and AUD tags are lower case there, whatever a portal shows.
-fn plain_external_id(link: &LinkId) -> String {
+pub(super) fn plain_external_id(link: &LinkId) -> String {
     match link.kind {
         LinkKind::Tid | LinkKind::Aud => link.external_id.to_ascii_lowercase(),
         _ => link.external_id.clone(),
@@ -206,11 +206,17 @@ fn with_state(settings: &TenantSettings, state: TenantState) -> Tenant {
         id,
         name,
         requests_per_second,
+        tier,
+        region,
+        apart,
     } = settings.clone();
     Tenant {
         id,
         state,
         name,
         requests_per_second,
+        tier,
+        region,
+        apart,
     }
 }

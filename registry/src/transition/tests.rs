@@ -38,6 +38,9 @@ fn tenant(state: TenantState) -> Record {
         state,
         name: "Acme".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     })
 }
 
@@ -625,6 +628,9 @@ fn adding_what_is_there_changes_nothing_and_never_resets_a_state() {
         id: tenant_id(),
         name: "Acme".into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     };
     let suspended = tenant(TenantState::Suspended);
     assert_eq!(

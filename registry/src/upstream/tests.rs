@@ -207,6 +207,9 @@ async fn an_image_that_is_damaged_is_not_loaded() {
             state: crate::TenantState::Active,
             name: "Acme".to_owned(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }))
         .unwrap();
     let good = builder.finish(at(9)).unwrap();

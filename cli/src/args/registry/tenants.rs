@@ -37,7 +37,7 @@ pub enum TenantsCommand {
     #[command(after_help = "\
 Example:
   alphaswarm tenants add --tenant hooli --name 'Hooli Inc.'
-  alphaswarm tenants place --tenant hooli --cell cell-b    then give it a cell
+  alphaswarm tenants place --tenant hooli                  then give it a cell
   alphaswarm links add --tenant hooli --provider entra --kind tid --id 72f988bf-86f1-41af-91ab-2d7cd011db47
   alphaswarm links activate --provider entra --kind tid --id 72f988bf-86f1-41af-91ab-2d7cd011db47
   alphaswarm tenants activate --tenant hooli               and let it in")]
@@ -51,6 +51,9 @@ Example:
         /// Requests a second that one router admits [default: the policy's]
         #[arg(long, value_name = "N")]
         requests_per_second: Option<u32>,
+        /// What it wants of the cell that policy chooses.
+        #[command(flatten)]
+        wishes: Wishes,
         /// How to write.
         #[command(flatten)]
         write: WriteArgs,
@@ -76,14 +79,20 @@ Example:
         write: WriteArgs,
     },
     /// Give a tenant its first cell.
-    #[command(after_help = "Example:\n  alphaswarm tenants place --tenant hooli --cell cell-b")]
+    #[command(after_help = "\
+Examples:
+  alphaswarm tenants place --tenant hooli
+  alphaswarm tenants place --tenant hooli --cell cell-b
+
+Without a cell, policy chooses: among the active cells of the tenant's tier and region that have room, and none of its
+group, by weight. The choice is recorded; a cell that is added later moves nobody.")]
     Place {
         /// Which.
         #[command(flatten)]
         tenant: OneTenant,
-        /// Where; an active cell.
+        /// Where; an active cell [default: by policy]
         #[arg(long)]
-        cell: CellId,
+        cell: Option<CellId>,
         /// How to write.
         #[command(flatten)]
         write: WriteArgs,
@@ -101,6 +110,20 @@ tenant_moving: until every live router has applied the drain, and the old cell r
 requests open (or --longest-stream has passed). A move that was stopped on the way stays where it is: the same command resumes it, --rollback takes it
 back.")]
     Move(Move),
+}
+
+/// What a tenant wants of its cell.
+#[derive(Clone, Debug, Args)]
+pub struct Wishes {
+    /// Only cells of this tier are chosen for it [default: any]
+    #[arg(long)]
+    pub tier: Option<String>,
+    /// Only cells of this region are chosen for it [default: any]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// A group whose members share no cell.
+    #[arg(long, value_name = "GROUP")]
+    pub apart: Option<String>,
 }
 
 /// Names a tenant.

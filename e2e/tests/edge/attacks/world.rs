@@ -257,6 +257,9 @@ async fn link(stack: &Stack, at: i64) {
                     id: tenant.clone(),
                     name: tenant.to_string(),
                     requests_per_second: None,
+                    tier: None,
+                    region: None,
+                    apart: None,
                 }),
                 Command::SetTenantState {
                     tenant: tenant.clone(),

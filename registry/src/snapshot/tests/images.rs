@@ -134,6 +134,9 @@ fn an_image_cut_off_anywhere_or_with_any_byte_changed_is_refused() {
             state: TenantState::Active,
             name: "x".into(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }),
     ];
     let image = image(&built(records, 1, 8));
@@ -166,6 +169,9 @@ fn numbers_that_point_outside_are_refused() {
             state: TenantState::Active,
             name: "x".into(),
             requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
         }),
         Record::Host(Host {
             host: "h.example".into(),

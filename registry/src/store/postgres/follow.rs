@@ -31,7 +31,7 @@ const BATCH: usize = 256 * 1024;
 /// Batches read ahead of the building.
 const BATCHES_AHEAD: usize = 4;
 /// All that follows a read is of one moment.
-const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(super) const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Follows one database, on one lasting connection, also when another server takes its place.
 pub struct PostgresSource {

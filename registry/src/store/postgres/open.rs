@@ -9,7 +9,7 @@ use super::super::{Open, StoreError};
 use super::server::Server;
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 3] = [
+pub(in crate::store) const SCHEMAS: [Schema; 4] = [
     (
         1,
         "registry",
@@ -24,6 +24,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 3] = [
         3,
         "movers",
         include_str!("../../../migrations/postgres/0003_movers.sql"),
+    ),
+    (
+        4,
+        "placement and staging",
+        include_str!("../../../migrations/postgres/0004_bulk.sql"),
     ),
 ];
 

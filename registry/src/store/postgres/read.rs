@@ -1,12 +1,19 @@
 //! Reading: records, the change log, heartbeats.
 
-use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row};
+use std::collections::BTreeMap;
 
-use super::super::{Listing, Page, Placements, decode};
+use contract::CellId;
+use sqlx::postgres::PgRow;
+use sqlx::{Connection as _, PgConnection, Row};
+
+use super::super::{Listing, Page, Placements, bulk, decode, room_of};
+use super::follow::ONE_MOMENT;
 use super::{fields, rows};
+use crate::batch::Groups;
 use crate::key::{Key, Kind};
 use crate::model::{Change, Heartbeat, Record, SetAside, Versioned};
+use crate::placement::Cells;
+use crate::transition::Facts;
 use crate::version::{Position, Version};
 
 /// PostgreSQL's integers are signed; a negative one was never written by a program.
@@ -42,6 +49,64 @@ pub(super) async fn find(
     };
     let found = versioned(key.kind(), &row, 0)?;
     Ok(Some(found.map_err(|(_, reason)| reason)))
+}
+
+/// The records of one kind with these keys, as far as they exist, or the first bad row.
+pub(super) async fn find_all(
+    connection: &mut PgConnection,
+    kind: Kind,
+    keys: &[&Key],
+) -> Result<Result<Vec<Versioned<Record>>, (Key, String)>, sqlx::Error> {
+    let query = sqlx::query(rows::of(kind).find_all).bind(bulk::keys(keys)?);
+    let found = query.fetch_all(connection).await?;
+    found.iter().map(|row| versioned(kind, row, 0)).collect()
+}
+
+/// How many tenants are in this cell, or on their way to it, or could still be moved back to it.
+pub(super) async fn occupants(connection: &mut PgConnection, cell: &CellId) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT tenant FROM placements WHERE cell = $1 \
+         UNION SELECT tenant FROM placements WHERE target = $1 \
+         UNION SELECT tenant FROM placements WHERE previous = $1 AND phase = 'flipped') AS occupants",
+    )
+    .bind(cell.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(unsigned(count))
+}
+
+/// Who of these groups is where; a JSON array of their names.
+pub(super) async fn groups(connection: &mut PgConnection, groups: String) -> Result<Groups, sqlx::Error> {
+    if groups == "[]" {
+        return Ok(Groups::default());
+    }
+    let rows = sqlx::query_as(
+        "WITH members AS (SELECT tenants.apart, placements.* FROM tenants JOIN placements ON tenant = id \
+             WHERE apart IN (SELECT json_array_elements_text($1::json))) \
+         SELECT apart, tenant, cell FROM members \
+         UNION SELECT apart, tenant, target FROM members WHERE target IS NOT NULL \
+         UNION SELECT apart, tenant, previous FROM members WHERE previous IS NOT NULL AND phase = 'flipped'",
+    )
+    .bind(groups)
+    .fetch_all(connection)
+    .await?;
+    Ok(bulk::grouped(rows))
+}
+
+/// How many tenants take room in each cell, counted as in [`occupants`].
+pub(super) async fn occupancy(connection: &mut PgConnection) -> Result<BTreeMap<CellId, u64>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT cell, count(*) FROM (SELECT tenant, cell FROM placements \
+         UNION SELECT tenant, target FROM placements WHERE target IS NOT NULL \
+         UNION SELECT tenant, previous FROM placements WHERE previous IS NOT NULL AND phase = 'flipped') AS taken \
+         GROUP BY cell",
+    )
+    .fetch_all(connection)
+    .await?;
+    let known = rows
+        .into_iter()
+        .filter_map(|(cell, count)| Some((cell.parse().ok()?, unsigned(count))));
+    Ok(known.collect())
 }
 
 pub(super) async fn list(
@@ -161,4 +226,32 @@ pub(super) async fn heartbeats(connection: &mut PgConnection) -> Result<(i64, Ve
         Some(decode::heartbeat(router?, at_ms?, &body))
     });
     Ok((now_ms, beats.collect()))
+}
+
+/// Everything that placing by policy looks at, in one read transaction.
+pub(super) async fn room(connection: &mut PgConnection, group: Option<&str>) -> Result<Cells, sqlx::Error> {
+    let mut transaction = connection.begin_with(ONE_MOMENT).await?;
+    let mut cells = Vec::new();
+    let mut page = Page::default();
+    loop {
+        let listing = list(&mut transaction, Kind::Cell, page).await?;
+        cells.extend(
+            listing
+                .records
+                .into_iter()
+                .filter_map(|found| match found.record {
+                    Record::Cell(cell) => Some(cell),
+                    _ => None,
+                }),
+        );
+        match listing.next {
+            Some(next) => page.after = next,
+            None => break,
+        }
+    }
+    let taken = occupancy(&mut transaction).await?;
+    let named = bulk::groups(&Facts::default(), group.map(str::to_owned).into_iter().collect())?;
+    let groups = groups(&mut transaction, named).await?;
+    transaction.rollback().await?;
+    Ok(room_of(cells, &taken, &groups))
 }

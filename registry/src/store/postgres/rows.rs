@@ -1,4 +1,4 @@
-//! The SQL of each kind of record.
+//! The SQL of each kind of record. Rows go in as JSON, see `bulk`.
 
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -6,8 +6,8 @@ use sqlx::{PgConnection, Postgres};
 
 use super::fields::{Columns, Type};
 use crate::key::{Key, Kind};
-use crate::model::Record;
-use crate::version::Version;
+use crate::model::{Record, Versioned};
+use crate::store::bulk;
 
 /// The statements of one kind.
 pub(super) struct Statements {
@@ -15,10 +15,14 @@ pub(super) struct Statements {
     pub(super) columns: Columns,
     /// v_epoch, v_number, at_ms and the columns of the row with this key.
     pub(super) find: &'static str,
+    /// v_epoch, v_number, at_ms and the columns of the rows with the keys of a JSON array.
+    pub(super) find_all: &'static str,
     /// row_number, v_epoch, v_number, at_ms and the columns of rows after $1, at most $2.
     pub(super) list: &'static str,
     /// The columns of all rows, in no order: sorting a million costs more than reading them.
     pub(super) load: &'static str,
+    /// Writes the rows of a JSON array, new or not.
+    put: &'static str,
     /// Removes the row with this key.
     pub(super) delete: &'static str,
 }
@@ -46,31 +50,68 @@ macro_rules! placements_where {
 pub(super) const MOVING: &str = placements_where!("phase <> 'settled'");
 pub(super) const IN_CELL: &str = placements_where!("cell = $3");
 
+/// A column's type where JSON is unfolded.
+macro_rules! unfolded {
+    (Text) => {
+        " text"
+    };
+    (Json) => {
+        " json"
+    };
+    (Boolean) => {
+        " boolean"
+    };
+    (Number) => {
+        " bigint"
+    };
+}
+
+/// From the unfolded type to the column's: JSON is kept as the text it came as.
+macro_rules! kept {
+    (Json) => {
+        "::text"
+    };
+    ($other:ident) => {
+        ""
+    };
+}
+
+/// What stands in a column when the record names nothing.
+macro_rules! absent {
+    () => {
+        "NULL"
+    };
+    ($value:literal) => {
+        $value
+    };
+}
+
 macro_rules! statements {
-    ($table:literal, $key:literal, $select:expr, $columns:expr) => {
+    ($table:literal, $key:literal, $keys:literal, $unique:literal, $select:expr,
+     [$($column:literal $type:ident $(or $absent:literal)?),+]) => {
         Statements {
-            columns: $columns,
+            columns: &[$(($column, Type::$type)),+],
             find: concat!(
-                "SELECT v_epoch, v_number, at_ms, ",
-                $select,
-                " FROM ",
-                $table,
-                " WHERE ",
-                $key
+                "SELECT v_epoch, v_number, at_ms, ", $select, " FROM ", $table, " WHERE ", $key
+            ),
+            find_all: concat!(
+                "SELECT v_epoch, v_number, at_ms, ", $select, " FROM ", $table, " WHERE (", $unique, ") IN (SELECT ",
+                $keys, " FROM json_array_elements($1::json) AS k)"
             ),
             list: concat!(
-                "SELECT row_number, v_epoch, v_number, at_ms, ",
-                $select,
-                " FROM ",
-                $table,
+                "SELECT row_number, v_epoch, v_number, at_ms, ", $select, " FROM ", $table,
                 " WHERE row_number > $1 ORDER BY row_number LIMIT $2"
             ),
-            load: concat!(
-                "COPY (SELECT ",
-                $select,
-                " FROM ",
-                $table,
-                ") TO STDOUT (FORMAT binary)"
+            load: concat!("COPY (SELECT ", $select, " FROM ", $table, ") TO STDOUT (FORMAT binary)"),
+            put: concat!(
+                "INSERT INTO ", $table, " (v_epoch, v_number, at_ms", $(", ", $column,)+ ") \
+                 SELECT v_epoch, v_number, at_ms",
+                $(", coalesce(", $column, kept!($type), ", ", absent!($($absent)?), ")",)+
+                " FROM json_to_recordset($1::json) AS unfolded (v_epoch bigint, v_number bigint, at_ms bigint",
+                $(", ", $column, unfolded!($type),)+
+                ") ON CONFLICT (", $unique, ") DO UPDATE SET v_epoch = excluded.v_epoch, \
+                 v_number = excluded.v_number, at_ms = excluded.at_ms",
+                $(", ", $column, " = excluded.", $column,)+
             ),
             delete: concat!("DELETE FROM ", $table, " WHERE ", $key),
         }
@@ -80,73 +121,51 @@ macro_rules! statements {
 static CELLS: Statements = statements!(
     "cells",
     "id = $1",
+    "k ->> 0",
+    "id",
     "id, state, tier, region, endpoints, tls, weight, capacity, runtime",
-    &[
-        ("id", Type::Text),
-        ("state", Type::Text),
-        ("tier", Type::Text),
-        ("region", Type::Text),
-        ("endpoints", Type::Json),
-        ("tls", Type::Boolean),
-        ("weight", Type::Number),
-        ("capacity", Type::Number),
-        ("runtime", Type::Text),
-    ]
+    ["id" Text, "state" Text, "tier" Text, "region" Text, "endpoints" Json, "tls" Boolean, "weight" Number, "capacity" Number, "runtime" Text]
 );
 static TENANTS: Statements = statements!(
     "tenants",
     "id = $1",
-    "id, state, name, requests_per_second",
-    &[
-        ("id", Type::Text),
-        ("state", Type::Text),
-        ("name", Type::Text),
-        ("requests_per_second", Type::Number),
-    ]
+    "k ->> 0",
+    "id",
+    "id, state, name, requests_per_second, tier, region, apart",
+    ["id" Text, "state" Text, "name" Text, "requests_per_second" Number, "tier" Text, "region" Text, "apart" Text]
 );
 static LINKS: Statements = statements!(
     "links",
     "provider = $1 AND kind = $2 AND external_id = $3",
+    "k ->> 0, k ->> 1, k ->> 2",
+    "provider, kind, external_id",
     "provider, kind, external_id, tenant, state",
-    &[
-        ("provider", Type::Text),
-        ("kind", Type::Text),
-        ("external_id", Type::Text),
-        ("tenant", Type::Text),
-        ("state", Type::Text),
-    ]
+    ["provider" Text, "kind" Text, "external_id" Text, "tenant" Text, "state" Text]
 );
 static PLACEMENTS: Statements = statements!(
     "placements",
     "tenant = $1",
+    "k ->> 0",
+    "tenant",
     placement!(),
-    &[
-        ("tenant", Type::Text),
-        ("cell", Type::Text),
-        ("epoch", Type::Number),
-        ("phase", Type::Text),
-        ("target", Type::Text),
-        ("previous", Type::Text),
-        ("flipped_at", Type::Number),
-        ("mover", Type::Text),
-    ]
+    ["tenant" Text, "cell" Text, "epoch" Number, "phase" Text, "target" Text, "previous" Text, "flipped_at" Number,
+     "mover" Text]
 );
 static HOSTS: Statements = statements!(
     "hosts",
     "host = $1",
+    "k ->> 0",
+    "host",
     "host, tenant",
-    &[("host", Type::Text), ("tenant", Type::Text)]
+    ["host" Text, "tenant" Text]
 );
 static REVOCATIONS: Statements = statements!(
     "revocations",
     "provider = $1 AND subject = $2 AND token_id = $3",
+    "k ->> 0, k ->> 1, k ->> 2",
+    "provider, subject, token_id",
     "provider, nullif(subject, ''), nullif(token_id, ''), not_before",
-    &[
-        ("provider", Type::Text),
-        ("subject", Type::Text),
-        ("token_id", Type::Text),
-        ("not_before", Type::Number),
-    ]
+    ["provider" Text, "subject" Text or "''", "token_id" Text or "''", "not_before" Number]
 );
 
 /// The statements of `kind`.
@@ -188,106 +207,17 @@ pub(super) fn bind_key<'q>(query: Bound<'q>, key: &'q Key) -> Bound<'q> {
     }
 }
 
-/// Writes one record, new or not.
+/// Writes records of one kind, new or not.
 pub(super) async fn put(
     connection: &mut PgConnection,
-    record: &Record,
-    version: Version,
-    at_ms: i64,
+    kind: Kind,
+    records: &[&Versioned<Record>],
 ) -> Result<(), sqlx::Error> {
-    let query = match record {
-        Record::Cell(_) => sqlx::query(
-            "INSERT INTO cells (v_epoch, v_number, at_ms, id, state, tier, region, endpoints, tls, weight, capacity, runtime) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-             ON CONFLICT (id) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, state = $5, tier = $6, region = $7, \
-             endpoints = $8, tls = $9, weight = $10, capacity = $11, runtime = $12",
-        ),
-        Record::Tenant(_) => sqlx::query(
-            "INSERT INTO tenants (v_epoch, v_number, at_ms, id, state, name, requests_per_second) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) \
-             ON CONFLICT (id) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, state = $5, name = $6, \
-             requests_per_second = $7",
-        ),
-        Record::Link(_) => sqlx::query(
-            "INSERT INTO links (v_epoch, v_number, at_ms, provider, kind, external_id, tenant, state) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             ON CONFLICT (provider, kind, external_id) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, \
-             tenant = $7, state = $8",
-        ),
-        Record::Placement(_) => sqlx::query(
-            "INSERT INTO placements (v_epoch, v_number, at_ms, tenant, cell, epoch, phase, target, previous, flipped_at, mover) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-             ON CONFLICT (tenant) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, cell = $5, epoch = $6, \
-             phase = $7, target = $8, previous = $9, flipped_at = $10, mover = $11",
-        ),
-        Record::Host(_) => sqlx::query(
-            "INSERT INTO hosts (v_epoch, v_number, at_ms, host, tenant) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (host) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, tenant = $5",
-        ),
-        Record::Revocation(_) => sqlx::query(
-            "INSERT INTO revocations (v_epoch, v_number, at_ms, provider, subject, token_id, not_before) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) \
-             ON CONFLICT (provider, subject, token_id) DO UPDATE SET v_epoch = $1, v_number = $2, at_ms = $3, \
-             not_before = $7",
-        ),
-    };
-    let query = query
-        .bind(signed(version.epoch))
-        .bind(signed(version.number))
-        .bind(at_ms);
-    let query = match record {
-        Record::Cell(cell) => query
-            .bind(cell.id.as_str())
-            .bind(state_text(&cell.state)?)
-            .bind(cell.tier.as_str())
-            .bind(cell.region.as_str())
-            .bind(serde_json::to_string(&cell.endpoints).map_err(encode)?)
-            .bind(cell.tls)
-            .bind(i64::from(cell.weight))
-            .bind(cell.capacity.map(i64::from))
-            .bind(cell.runtime.as_deref()),
-        Record::Tenant(tenant) => query
-            .bind(tenant.id.as_str())
-            .bind(state_text(&tenant.state)?)
-            .bind(tenant.name.as_str())
-            .bind(tenant.requests_per_second.map(i64::from)),
-        Record::Link(link) => query
-            .bind(link.provider.as_str())
-            .bind(link.kind.as_str())
-            .bind(link.external_id.as_str())
-            .bind(link.tenant.as_str())
-            .bind(state_text(&link.state)?),
-        Record::Placement(placement) => query
-            .bind(placement.tenant.as_str())
-            .bind(placement.cell.as_str())
-            .bind(signed(placement.epoch))
-            .bind(state_text(&placement.phase)?)
-            .bind(placement.target.as_ref().map(contract::CellId::as_str))
-            .bind(placement.previous.as_ref().map(contract::CellId::as_str))
-            .bind(placement.flipped_at)
-            .bind(state_text(&placement.mover)?),
-        Record::Host(host) => query.bind(host.host.as_str()).bind(host.tenant.as_str()),
-        Record::Revocation(revocation) => query
-            .bind(revocation.provider.as_str())
-            .bind(revocation.subject.as_deref().unwrap_or_default())
-            .bind(revocation.token_id.as_deref().unwrap_or_default())
-            .bind(revocation.not_before),
-    };
+    let query = sqlx::query(of(kind).put).bind(bulk::rows(records)?);
     query.execute(connection).await.map(|_| ())
 }
 
 /// PostgreSQL's integers are signed. What does not fit was never written by a program.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn state_text(state: &impl serde::Serialize) -> Result<String, sqlx::Error> {
-    match serde_json::to_value(state).map_err(encode)? {
-        serde_json::Value::String(text) => Ok(text),
-        other => Ok(other.to_string()),
-    }
-}
-
-fn encode(error: serde_json::Error) -> sqlx::Error {
-    sqlx::Error::Encode(Box::new(error))
 }

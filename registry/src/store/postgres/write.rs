@@ -3,8 +3,10 @@
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
 use super::{PostgresStore, read, rows};
+use crate::batch::group_of;
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
-use crate::model::{Heartbeat, Record};
+use crate::model::{Heartbeat, Record, Versioned};
+use crate::store::bulk;
 use crate::store::idempotency::{self, Keyed, Remembered};
 use crate::store::{FORGET_AFTER_MS, StoreError};
 use crate::transition::{Effect, Facts, needs, transition};
@@ -13,7 +15,11 @@ use crate::version::Version;
 /// The next writer waits here until this one has committed, and then reads what it has written. Before the clock is
 /// read, so that the log's times are in the order of its numbers. The setting tells the triggers that a program is at
 /// work; it ends with the transaction.
-const TAKE_TURN: &str = "SELECT set_config('alphaswarm.applying', 'on', true) FROM registry FOR UPDATE";
+pub(super) const TAKE_TURN: &str =
+    "SELECT set_config('alphaswarm.applying', 'on', true) FROM registry FOR UPDATE";
+
+/// How every write begins. See the decision record on writers that take turns.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 pub(super) async fn apply(
     store: &PostgresStore,
@@ -27,7 +33,7 @@ pub(super) async fn apply(
     let mut transaction = lease
         .get()
         .map_err(failed)?
-        .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        .begin_with(BEGIN)
         .await
         .map_err(failed)?;
     let decided = decide(store, &mut transaction, command, actor, condition, keyed.as_ref()).await;
@@ -43,7 +49,10 @@ pub(super) async fn apply(
 }
 
 /// If the connection ends here, nobody knows whether the server has committed.
-async fn commit(store: &PostgresStore, transaction: Transaction<'_, Postgres>) -> Result<(), Refused> {
+pub(super) async fn commit(
+    store: &PostgresStore,
+    transaction: Transaction<'_, Postgres>,
+) -> Result<(), Refused> {
     transaction.commit().await.map_err(|error| {
         Refused::Store(match store.failed(&error) {
             StoreError::Unreachable { registry, .. } => StoreError::Unconfirmed { registry },
@@ -93,7 +102,10 @@ async fn decide(
     Ok(applied)
 }
 
-async fn now(store: &PostgresStore, connection: &mut PgConnection) -> Result<(Version, i64), sqlx::Error> {
+pub(super) async fn now(
+    store: &PostgresStore,
+    connection: &mut PgConnection,
+) -> Result<(Version, i64), sqlx::Error> {
     let row: (i64, i64, i64) = sqlx::query_as("SELECT epoch, number, registry_now_ms() FROM registry")
         .fetch_one(connection)
         .await?;
@@ -130,16 +142,14 @@ async fn look_up(
         facts.heartbeats = read::heartbeats(connection).await.map_err(failed)?.1;
     }
     if let Some(cell) = needs.occupants {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT tenant FROM placements WHERE cell = $1 \
-             UNION SELECT tenant FROM placements WHERE target = $1 \
-             UNION SELECT tenant FROM placements WHERE previous = $1 AND phase = 'flipped') AS occupants",
-        )
-        .bind(cell.as_str())
-        .fetch_one(connection)
-        .await
-        .map_err(failed)?;
-        facts.occupants = u64::try_from(count).unwrap_or_default();
+        facts.occupants = read::occupants(connection, &cell).await.map_err(failed)?;
+    }
+    if let Some((tenant, cell)) = needs.apart
+        && let Some(group) = group_of(&facts, &tenant)
+    {
+        let named = bulk::groups(&Facts::default(), [group.to_owned()].into()).map_err(failed)?;
+        let groups = read::groups(connection, named).await.map_err(failed)?;
+        facts.apart = groups.other(Some(group), &tenant, &cell);
     }
     Ok(facts)
 }
@@ -176,7 +186,12 @@ async fn write(
     .await?;
     let version = read::version(row.0, row.1);
     if let Some(record) = after {
-        rows::put(connection, record, version, now_ms).await?;
+        let versioned = Versioned {
+            version,
+            at_ms: now_ms,
+            record: record.clone(),
+        };
+        rows::put(connection, record.key().kind(), &[&versioned]).await?;
     } else if let Some(record) = before {
         let key = record.key();
         let query = rows::bind_key(sqlx::query(rows::of(key.kind()).delete), &key);

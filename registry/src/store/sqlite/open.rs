@@ -13,7 +13,7 @@ use super::super::{Open, StoreError};
 use super::{BUSY, DEADLINE};
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 3] = [
+pub(in crate::store) const SCHEMAS: [Schema; 4] = [
     (
         1,
         "registry",
@@ -28,6 +28,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 3] = [
         3,
         "movers",
         include_str!("../../../migrations/sqlite/0003_movers.sql"),
+    ),
+    (
+        4,
+        "placement and staging",
+        include_str!("../../../migrations/sqlite/0004_bulk.sql"),
     ),
 ];
 

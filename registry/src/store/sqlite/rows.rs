@@ -1,21 +1,26 @@
-//! The SQL of each kind of record. Rows come out as JSON of the model's own types; see `decode`.
+//! The SQL of each kind of record. Rows come out as JSON of the model's own types, see `decode`; they go in as JSON too,
+//! see `bulk`.
 
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Sqlite, SqliteConnection};
 
 use crate::key::{Key, Kind};
-use crate::model::Record;
-use crate::version::Version;
+use crate::model::{Record, Versioned};
+use crate::store::bulk;
 
 /// The statements of one kind.
 pub(super) struct Statements {
     /// v_epoch, v_number, at_ms, JSON of the row with this key.
     pub(super) find: &'static str,
+    /// v_epoch, v_number, at_ms, JSON of the rows with the keys of a JSON array.
+    pub(super) find_all: &'static str,
     /// row_number, v_epoch, v_number, at_ms, JSON of rows after ?1, at most ?2.
     pub(super) list: &'static str,
     /// A JSON array of rows after ?1, at most ?2; the last row_number; how many.
     pub(super) load: &'static str,
+    /// Writes the rows of a JSON array, new or not.
+    put: &'static str,
     /// Removes the row with this key.
     pub(super) delete: &'static str,
 }
@@ -44,30 +49,45 @@ macro_rules! placements_where {
 pub(super) const MOVING: &str = placements_where!("phase <> 'settled'");
 pub(super) const IN_CELL: &str = placements_where!("cell = ?3");
 
+/// What stands in a column when the record names nothing.
+macro_rules! absent {
+    () => {
+        "NULL"
+    };
+    ($value:literal) => {
+        $value
+    };
+}
+
 macro_rules! statements {
-    ($table:literal, $key:literal, $json:expr) => {
+    ($table:literal, $key:literal, $keys:literal, $unique:literal, $json:expr,
+     [$($column:literal $(or $absent:literal)?),+]) => {
         Statements {
             find: concat!(
-                "SELECT v_epoch, v_number, at_ms, CAST(",
-                $json,
-                " AS BLOB) FROM ",
-                $table,
-                " WHERE ",
-                $key
+                "SELECT v_epoch, v_number, at_ms, CAST(", $json, " AS BLOB) FROM ", $table, " WHERE ", $key
+            ),
+            // The array comes first, so that each key is looked up and no table is read as a whole.
+            find_all: concat!(
+                "SELECT v_epoch, v_number, at_ms, CAST(", $json, " AS BLOB) FROM ", $table,
+                " WHERE row_number IN (SELECT named.row_number FROM json_each(?1) AS k CROSS JOIN ", $table,
+                " AS named ON ", $keys, ")"
             ),
             list: concat!(
-                "SELECT row_number, v_epoch, v_number, at_ms, CAST(",
-                $json,
-                " AS BLOB) FROM ",
-                $table,
+                "SELECT row_number, v_epoch, v_number, at_ms, CAST(", $json, " AS BLOB) FROM ", $table,
                 " WHERE row_number > ?1 ORDER BY row_number LIMIT ?2"
             ),
             load: concat!(
-                "SELECT CAST(json_group_array(",
-                $json,
-                ") AS BLOB), max(row_number), count(*) FROM (SELECT * FROM ",
-                $table,
-                " WHERE row_number > ?1 ORDER BY row_number LIMIT ?2)"
+                "SELECT CAST(json_group_array(", $json, ") AS BLOB), max(row_number), count(*) FROM (SELECT * FROM ",
+                $table, " WHERE row_number > ?1 ORDER BY row_number LIMIT ?2)"
+            ),
+            put: concat!(
+                "INSERT INTO ", $table, " (v_epoch, v_number, at_ms", $(", ", $column,)+ ") \
+                 SELECT value ->> '$.v_epoch', value ->> '$.v_number', value ->> '$.at_ms'",
+                $(", coalesce(value ->> '$.", $column, "', ", absent!($($absent)?), ")",)+
+                // Without a condition, ON would be read as the join's.
+                " FROM json_each(?1) WHERE true ON CONFLICT (", $unique, ") DO UPDATE SET \
+                 v_epoch = excluded.v_epoch, v_number = excluded.v_number, at_ms = excluded.at_ms",
+                $(", ", $column, " = excluded.", $column,)+
             ),
             delete: concat!("DELETE FROM ", $table, " WHERE ", $key),
         }
@@ -77,31 +97,81 @@ macro_rules! statements {
 static CELLS: Statements = statements!(
     "cells",
     "id = ?1",
+    "named.id = k.value ->> 0",
+    "id",
     "json_object('id', id, 'state', state, 'tier', tier, 'region', region, 'endpoints', endpoints, \
      'tls', json(CASE tls WHEN 0 THEN 'false' WHEN 1 THEN 'true' ELSE tls END), 'weight', weight, \
-     'capacity', capacity, 'runtime', runtime)"
+     'capacity', capacity, 'runtime', runtime)",
+    [
+        "id",
+        "state",
+        "tier",
+        "region",
+        "endpoints",
+        "tls",
+        "weight",
+        "capacity",
+        "runtime"
+    ]
 );
 static TENANTS: Statements = statements!(
     "tenants",
     "id = ?1",
-    "json_object('id', id, 'state', state, 'name', name, 'requests_per_second', requests_per_second)"
+    "named.id = k.value ->> 0",
+    "id",
+    "json_object('id', id, 'state', state, 'name', name, 'requests_per_second', requests_per_second, \
+     'tier', tier, 'region', region, 'apart', apart)",
+    [
+        "id",
+        "state",
+        "name",
+        "requests_per_second",
+        "tier",
+        "region",
+        "apart"
+    ]
 );
 static LINKS: Statements = statements!(
     "links",
     "provider = ?1 AND kind = ?2 AND external_id = ?3",
-    "json_object('provider', provider, 'kind', kind, 'external_id', external_id, 'tenant', tenant, 'state', state)"
+    "named.provider = k.value ->> 0 AND named.kind = k.value ->> 1 AND named.external_id = k.value ->> 2",
+    "provider, kind, external_id",
+    "json_object('provider', provider, 'kind', kind, 'external_id', external_id, 'tenant', tenant, 'state', state)",
+    ["provider", "kind", "external_id", "tenant", "state"]
 );
-static PLACEMENTS: Statements = statements!("placements", "tenant = ?1", placement!());
+static PLACEMENTS: Statements = statements!(
+    "placements",
+    "tenant = ?1",
+    "named.tenant = k.value ->> 0",
+    "tenant",
+    placement!(),
+    [
+        "tenant",
+        "cell",
+        "epoch",
+        "phase",
+        "target",
+        "previous",
+        "flipped_at",
+        "mover"
+    ]
+);
 static HOSTS: Statements = statements!(
     "hosts",
     "host = ?1",
-    "json_object('host', host, 'tenant', tenant)"
+    "named.host = k.value ->> 0",
+    "host",
+    "json_object('host', host, 'tenant', tenant)",
+    ["host", "tenant"]
 );
 static REVOCATIONS: Statements = statements!(
     "revocations",
     "provider = ?1 AND subject = ?2 AND token_id = ?3",
+    "named.provider = k.value ->> 0 AND named.subject = k.value ->> 1 AND named.token_id = k.value ->> 2",
+    "provider, subject, token_id",
     "json_object('provider', provider, 'subject', nullif(subject, ''), 'token_id', nullif(token_id, ''), \
-     'not_before', not_before)"
+     'not_before', not_before)",
+    ["provider", "subject" or "''", "token_id" or "''", "not_before"]
 );
 
 /// The statements of `kind`.
@@ -141,91 +211,13 @@ pub(super) fn bind_key<'q>(query: Bound<'q>, key: &'q Key) -> Bound<'q> {
     }
 }
 
-/// Writes one record, new or not.
+/// Writes records of one kind, new or not.
 pub(super) async fn put(
     connection: &mut SqliteConnection,
-    record: &Record,
-    version: Version,
-    at_ms: i64,
+    kind: Kind,
+    records: &[&Versioned<Record>],
 ) -> Result<(), sqlx::Error> {
-    let query = match record {
-        Record::Cell(_) => sqlx::query(
-            "INSERT INTO cells (v_epoch, v_number, at_ms, id, state, tier, region, endpoints, tls, weight, capacity, runtime) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
-             ON CONFLICT (id) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, state = ?5, tier = ?6, region = ?7, \
-             endpoints = ?8, tls = ?9, weight = ?10, capacity = ?11, runtime = ?12",
-        ),
-        Record::Tenant(_) => sqlx::query(
-            "INSERT INTO tenants (v_epoch, v_number, at_ms, id, state, name, requests_per_second) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT (id) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, state = ?5, name = ?6, \
-             requests_per_second = ?7",
-        ),
-        Record::Link(_) => sqlx::query(
-            "INSERT INTO links (v_epoch, v_number, at_ms, provider, kind, external_id, tenant, state) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-             ON CONFLICT (provider, kind, external_id) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, \
-             tenant = ?7, state = ?8",
-        ),
-        Record::Placement(_) => sqlx::query(
-            "INSERT INTO placements (v_epoch, v_number, at_ms, tenant, cell, epoch, phase, target, previous, flipped_at, mover) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
-             ON CONFLICT (tenant) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, cell = ?5, epoch = ?6, \
-             phase = ?7, target = ?8, previous = ?9, flipped_at = ?10, mover = ?11",
-        ),
-        Record::Host(_) => sqlx::query(
-            "INSERT INTO hosts (v_epoch, v_number, at_ms, host, tenant) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT (host) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, tenant = ?5",
-        ),
-        Record::Revocation(_) => sqlx::query(
-            "INSERT INTO revocations (v_epoch, v_number, at_ms, provider, subject, token_id, not_before) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT (provider, subject, token_id) DO UPDATE SET v_epoch = ?1, v_number = ?2, at_ms = ?3, \
-             not_before = ?7",
-        ),
-    };
-    let query = query
-        .bind(signed(version.epoch))
-        .bind(signed(version.number))
-        .bind(at_ms);
-    let query = match record {
-        Record::Cell(cell) => query
-            .bind(cell.id.as_str())
-            .bind(state_text(&cell.state)?)
-            .bind(cell.tier.as_str())
-            .bind(cell.region.as_str())
-            .bind(serde_json::to_string(&cell.endpoints).map_err(encode)?)
-            .bind(cell.tls)
-            .bind(cell.weight)
-            .bind(cell.capacity)
-            .bind(cell.runtime.as_deref()),
-        Record::Tenant(tenant) => query
-            .bind(tenant.id.as_str())
-            .bind(state_text(&tenant.state)?)
-            .bind(tenant.name.as_str())
-            .bind(tenant.requests_per_second),
-        Record::Link(link) => query
-            .bind(link.provider.as_str())
-            .bind(link.kind.as_str())
-            .bind(link.external_id.as_str())
-            .bind(link.tenant.as_str())
-            .bind(state_text(&link.state)?),
-        Record::Placement(placement) => query
-            .bind(placement.tenant.as_str())
-            .bind(placement.cell.as_str())
-            .bind(signed(placement.epoch))
-            .bind(state_text(&placement.phase)?)
-            .bind(placement.target.as_ref().map(contract::CellId::as_str))
-            .bind(placement.previous.as_ref().map(contract::CellId::as_str))
-            .bind(placement.flipped_at)
-            .bind(state_text(&placement.mover)?),
-        Record::Host(host) => query.bind(host.host.as_str()).bind(host.tenant.as_str()),
-        Record::Revocation(revocation) => query
-            .bind(revocation.provider.as_str())
-            .bind(revocation.subject.as_deref().unwrap_or_default())
-            .bind(revocation.token_id.as_deref().unwrap_or_default())
-            .bind(revocation.not_before),
-    };
+    let query = sqlx::query(of(kind).put).bind(bulk::rows(records)?);
     query.execute(connection).await.map(|_| ())
 }
 
@@ -238,15 +230,4 @@ pub(super) fn text(json: &[u8]) -> std::borrow::Cow<'_, str> {
 /// SQLite's integers are signed. What does not fit was never written by a program.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn state_text(state: &impl serde::Serialize) -> Result<String, sqlx::Error> {
-    match serde_json::to_value(state).map_err(encode)? {
-        serde_json::Value::String(text) => Ok(text),
-        other => Ok(other.to_string()),
-    }
-}
-
-fn encode(error: serde_json::Error) -> sqlx::Error {
-    sqlx::Error::Encode(Box::new(error))
 }

@@ -3,8 +3,10 @@
 use sqlx::SqliteConnection;
 
 use super::{SqliteStore, read, rows};
+use crate::batch::group_of;
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
-use crate::model::{Heartbeat, Record};
+use crate::model::{Heartbeat, Record, Versioned};
+use crate::store::bulk;
 use crate::store::idempotency::{self, Keyed, Remembered};
 use crate::store::{FORGET_AFTER_MS, Store as _, StoreError};
 use crate::transition::{Effect, Facts, needs, transition};
@@ -49,7 +51,12 @@ pub(super) async fn apply(
     let raise = matches!(effect, Effect::RaiseEpoch);
     let version = begin(&mut transaction, raise).await.map_err(failed)?;
     if let Some(record) = after {
-        rows::put(&mut transaction, record, version, facts.now_ms)
+        let versioned = Versioned {
+            version,
+            at_ms: facts.now_ms,
+            record: record.clone(),
+        };
+        rows::put(&mut transaction, record.key().kind(), &[&versioned])
             .await
             .map_err(failed)?;
     } else if let Some(record) = before {
@@ -143,16 +150,14 @@ async fn look_up(
         facts.heartbeats = read::heartbeats(connection).await.map_err(failed)?;
     }
     if let Some(cell) = needs.occupants {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT tenant FROM placements WHERE cell = ?1 \
-             UNION SELECT tenant FROM placements WHERE target = ?1 \
-             UNION SELECT tenant FROM placements WHERE previous = ?1 AND phase = 'flipped')",
-        )
-        .bind(cell.as_str())
-        .fetch_one(connection)
-        .await
-        .map_err(failed)?;
-        facts.occupants = u64::try_from(count).unwrap_or_default();
+        facts.occupants = read::occupants(connection, &cell).await.map_err(failed)?;
+    }
+    if let Some((tenant, cell)) = needs.apart
+        && let Some(group) = group_of(&facts, &tenant)
+    {
+        let named = bulk::groups(&Facts::default(), [group.to_owned()].into()).map_err(failed)?;
+        let groups = read::groups(connection, named).await.map_err(failed)?;
+        facts.apart = groups.other(Some(group), &tenant, &cell);
     }
     Ok(facts)
 }

@@ -45,7 +45,7 @@ fn life(number: usize) -> Vec<Command> {
 
 const LIVES: usize = 4;
 
-async fn records(store: &AnyStore) -> BTreeMap<Key, Record> {
+pub(super) async fn records(store: &AnyStore) -> BTreeMap<Key, Record> {
     let mut found = BTreeMap::new();
     for kind in Kind::ALL {
         let listed = store.list_all(kind).await.unwrap();

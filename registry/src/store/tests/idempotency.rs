@@ -11,6 +11,9 @@ fn rename(name: &str) -> Command {
         id: tenant("acme"),
         name: name.into(),
         requests_per_second: None,
+        tier: None,
+        region: None,
+        apart: None,
     })
 }
 

@@ -19,6 +19,9 @@ pub(super) async fn of_writers_with_the_same_view_one_wins(registry: Registry) {
                     id: tenant("acme"),
                     name: "A".into(),
                     requests_per_second: rate,
+                    tier: None,
+                    region: None,
+                    apart: None,
                 };
                 store
                     .apply(

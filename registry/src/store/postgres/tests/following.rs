@@ -225,6 +225,9 @@ async fn rows_by_hand_and_commands_take_turns() {
                     id: tenant("acme"),
                     name: format!("{writer}.{step}"),
                     requests_per_second: None,
+                    tier: None,
+                    region: None,
+                    apart: None,
                 };
                 let command = Command::SetTenant(settings);
                 store
