@@ -1,6 +1,7 @@
 //! What a command does, and what is found afterwards.
 
 use super::*;
+use crate::model::Mover;
 
 pub(super) async fn a_write_is_one_version_with_its_change_log_row(registry: Registry) {
     let start = registry.store.position().await.unwrap().version;
