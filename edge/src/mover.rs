@@ -134,9 +134,11 @@ impl Carrier {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
+            let began = Instant::now();
             let pause = match self.round().await {
                 Ok(0) => IDLE,
-                Ok(_) => BUSY,
+                // Thousands of moves take a while to look at: the registry is not asked for them all the time.
+                Ok(_) => BUSY.max(began.elapsed() * 4),
                 Err(error) => {
                     tracing::warn!(%error, "moves cannot be looked at");
                     AGAIN
@@ -169,10 +171,13 @@ impl Carrier {
         let moving = self.shared.moving().await?;
         self.shared.metrics.moving(&moving);
         let mut draining: HashMap<CellId, u32> = HashMap::new();
-        for found in moving
-            .iter()
-            .filter(|found| found.record.phase == Phase::Draining)
-        {
+        // With those that are about to.
+        let drains = |found: &&Versioned<Placement>| match found.record.phase {
+            Phase::Draining => true,
+            Phase::Planned => self.taking.contains(&found.record.tenant),
+            Phase::Settled | Phase::Flipped => false,
+        };
+        for found in moving.iter().filter(drains) {
             *draining.entry(found.record.cell.clone()).or_default() += 1;
         }
         let names: HashSet<&TenantId> = moving.iter().map(|found| &found.record.tenant).collect();
@@ -309,5 +314,21 @@ const fn refusal(error: &MoveError) -> &'static str {
         MoveError::Store(_) => "store",
         MoveError::NoRuntime(_) => "no_runtime",
         MoveError::Deadline(_) | MoveError::TakenOver(_) => "given_up",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drains_begin_at_the_rate_and_no_more_than_a_second_is_saved_up() {
+        let mut budget = Budget::new(3);
+        let begun = |budget: &mut Budget| (0..10).take_while(|_| budget.take()).count();
+        assert_eq!(begun(&mut budget), 3);
+        assert_eq!(begun(&mut budget), 0);
+        budget.at = Instant::now() - Duration::from_secs(60);
+        budget.refill();
+        assert_eq!(begun(&mut budget), 3);
     }
 }
