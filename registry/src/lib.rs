@@ -4,18 +4,19 @@
 //! 2. [`command`]: somebody asks for a change.
 //! 3. [`transition`]: the rules say what changes, or why not. Pure; shared by every store.
 //! 4. [`placement`]: policy chooses a tenant's first cell.
-//! 4. [`store`]: the change and its change-log row become durable in one transaction; a [`batch`] of changes too, such as
-//!    a file of records ([`exchange`]) or the way back to an earlier version ([`rollback`]).
-//! 5. [`moves`]: a move is several commands with waits between them.
-//! 6. [`feed`]: a router follows the store and never forgets what it knows.
-//! 7. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
-//! 8. [`current`]: one writer publishes snapshots and [`news`] of them, readers look up without waiting.
+//! 5. [`store`]: the change and its change-log row become durable in one transaction; a [`batch`] of changes too, such as
+//!    a file of records ([`exchange`]) or the way back to an earlier version ([`rollback`]); what is not live yet waits
+//!    beside it ([`staging`]).
+//! 6. [`moves`]: a move is several commands with waits between them.
+//! 7. [`feed`]: a router follows the store and never forgets what it knows.
+//! 8. [`snapshot`]: one version, immutable, compact; a change costs what it touches.
+//! 9. [`current`]: one writer publishes snapshots and [`news`] of them, readers look up without waiting.
 //!
-//! 9. [`disk`]: what was published last survives a restart; [`journal`] leads there.
-//! 10. [`recent`]: what was published lately, for those who follow this process instead of the store.
-//! 11. [`upstream`]: whatever `REGISTRY_URL` names, as a router sees it: a store, or the control plane's feed.
+//! 10. [`disk`]: what was published last survives a restart; [`journal`] leads there.
+//! 11. [`recent`]: what was published lately, for those who follow this process instead of the store.
+//! 12. [`upstream`]: whatever `REGISTRY_URL` names, as a router sees it: a store, or the control plane's feed.
 //!
-//! Only [`store`], [`upstream`] and [`disk`] do I/O. Without the `store` feature this crate is modules 1 and 7 to 9: what
+//! Only [`store`], [`upstream`] and [`disk`] do I/O. Without the `store` feature this crate is modules 1 and 8 to 10: what
 //! a decision reads, with or without an async runtime.
 
 pub mod model;
