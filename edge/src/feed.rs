@@ -118,7 +118,11 @@ impl ControlPlane {
             }
             tokio::select! {
                 _ = versions.changed() => {}
-                () = tokio::time::sleep_until(give_up) => return Ok(Next::Unchanged),
+                () = tokio::time::sleep_until(give_up) => {
+                    // The database may have gone silent while the question waited.
+                    self.must_be_current()?;
+                    return Ok(Next::Unchanged);
+                }
                 () = feed.stopping.clone().fired() => return Ok(Next::Unchanged),
             }
         }

@@ -50,6 +50,9 @@ pub mod staging;
 pub mod store;
 
 #[cfg(feature = "store")]
+mod cause;
+
+#[cfg(feature = "store")]
 pub mod moves;
 
 #[cfg(feature = "store")]

@@ -7,6 +7,7 @@ use contract::api::{Fence, FenceReport};
 use reqwest::{Client, RequestBuilder, Url};
 
 use super::CellFence;
+use crate::cause::root_cause;
 use crate::model::Cell;
 
 /// How long a runtime may take to answer. It answers from memory; longer means that nobody listens properly.
@@ -147,15 +148,6 @@ async fn exchange(
     }
     let what = format!("{peer} reported on {} when asked about {tenant}", report.tenant);
     Err(RuntimeError::new(what, SEE))
-}
-
-/// The innermost cause: "connection refused" rather than four layers of "error sending request".
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

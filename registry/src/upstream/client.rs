@@ -11,6 +11,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderVa
 use reqwest::{Certificate, Identity, Method, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 
+use crate::cause::root_cause;
 use crate::store::StoreError;
 
 /// Until a connection stands.
@@ -141,7 +142,7 @@ impl Client {
         if let Some(body) = question.body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let lost = |error: reqwest::Error| self.unreachable(chain(&error.without_url()));
+        let lost = |error: reqwest::Error| self.unreachable(root_cause(&error.without_url()));
         let mut response = request.send().await.map_err(lost)?;
         let status = response.status();
         let most = if status.is_success() {
@@ -210,7 +211,7 @@ impl Client {
             .https_only(self.0.base.scheme() == "https");
         if let Some(path) = &self.0.access.authorities {
             let authorities = Certificate::from_pem_bundle(&self.read("REGISTRY_CA_FILE", path)?)
-                .map_err(|error| self.bad_file("REGISTRY_CA_FILE", path, &chain(&error)))?;
+                .map_err(|error| self.bad_file("REGISTRY_CA_FILE", path, &root_cause(&error)))?;
             if authorities.is_empty() {
                 return Err(self.bad_file("REGISTRY_CA_FILE", path, "no PEM certificate in it"));
             }
@@ -221,12 +222,12 @@ impl Client {
             pem.push(b'\n');
             pem.extend(self.read("REGISTRY_KEY", key)?);
             let identity = Identity::from_pem(&pem)
-                .map_err(|error| self.bad_file("REGISTRY_CERT", certificate, &chain(&error)))?;
+                .map_err(|error| self.bad_file("REGISTRY_CERT", certificate, &root_cause(&error)))?;
             builder = builder.identity(identity);
         }
         let http = builder
             .build()
-            .map_err(|error| self.unreachable(format!("TLS cannot be set up: {}", chain(&error))))?;
+            .map_err(|error| self.unreachable(format!("TLS cannot be set up: {}", root_cause(&error))))?;
         Ok(Connected {
             http,
             authorization: self.authorization()?,
@@ -299,15 +300,4 @@ fn shown(url: &str) -> String {
         }
         Err(_) => "the URL".to_owned(),
     }
-}
-
-/// An error with its causes; reqwest's own text often says only that something failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
