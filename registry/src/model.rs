@@ -5,6 +5,7 @@
 //! wrote into the database by hand.
 
 mod check;
+mod heartbeat;
 
 use contract::{CellId, LinkKind, ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::key::Key;
 use crate::version::Version;
 use check::{check_external_id, check_host};
+
+pub use heartbeat::{Heartbeat, LIVE_FOR_MS, MAX_OPEN, OpenStreams};
 
 /// Longest external id of a link, in bytes: a Cloudflare AUD has 64, a namespaced claim is the operator's own.
 pub const MAX_EXTERNAL_ID: usize = 255;
@@ -276,37 +279,6 @@ pub struct Revocation {
     pub token_id: Option<String>,
     /// Tokens issued before this are refused, seconds since 1970.
     pub not_before: i64,
-}
-
-/// A router's sign of life. It is no record: it has no version, no change-log row, and does not bump the registry's
-/// version, because a fleet that beats every second would otherwise drown the changes that matter and make every
-/// router reload for nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Heartbeat {
-    /// The router's id, the `iss` of its assertions.
-    pub router: String,
-    /// The registry version it decides by.
-    pub version: Version,
-    /// When the store received it, milliseconds since 1970. The store sets it, so that one clock judges all routers.
-    #[serde(default)]
-    pub at_ms: i64,
-    /// Public keys of its assertions, as JWKs.
-    pub keys: Vec<serde_json::Value>,
-    /// The oldest version among its connected Envoys; `None` when none is connected.
-    pub xds: Option<Version>,
-}
-
-/// How long a router counts as live after its last heartbeat. Routers beat every second or two; a router that is cut
-/// off for longer meets the old cell's fence instead.
-pub const LIVE_FOR_MS: i64 = 10_000;
-
-impl Heartbeat {
-    /// Whether the router counts as live at `now_ms`.
-    #[must_use]
-    pub fn is_live(&self, now_ms: i64) -> bool {
-        now_ms.saturating_sub(self.at_ms) <= LIVE_FOR_MS
-    }
 }
 
 /// Any record: what commands change and feeds carry.

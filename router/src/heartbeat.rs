@@ -145,11 +145,9 @@ pub async fn beat(
     loop {
         let began = Instant::now();
         let heartbeat = Heartbeat {
-            router: fleet.router_id.clone(),
-            version: registry.load().version(),
-            at_ms: 0, // the store's clock judges all routers
             keys: vec![fleet.own.clone()],
             xds: xds.acknowledged(),
+            ..Heartbeat::new(fleet.router_id.clone(), registry.load().version())
         };
         match tokio::time::timeout(DEADLINE, exchange(&upstream, &fleet, heartbeat, beaten)).await {
             Ok(Ok(())) => (beaten, warned) = (true, false),

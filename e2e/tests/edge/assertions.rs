@@ -287,11 +287,11 @@ async fn the_key_of_a_dead_router_is_not_published() {
         (&dead, store.clone().with_clock(move || then)),
     ] {
         let heartbeat = Heartbeat {
-            router: minter.router_id().to_owned(),
-            version: store.position().await.unwrap().version,
-            at_ms: 0,
             keys: vec![minter.public_jwk()],
-            xds: None,
+            ..Heartbeat::new(
+                minter.router_id().to_owned(),
+                store.position().await.unwrap().version,
+            )
         };
         store.beat(&heartbeat).await.unwrap();
     }

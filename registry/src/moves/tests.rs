@@ -189,13 +189,7 @@ impl World {
     }
 
     async fn beat(&self, version: Version) {
-        let beat = Heartbeat {
-            router: "r1".into(),
-            version,
-            at_ms: 0,
-            keys: Vec::new(),
-            xds: None,
-        };
+        let beat = Heartbeat::new("r1".into(), version);
         self.store.beat(&beat).await.unwrap();
     }
 }

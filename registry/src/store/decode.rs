@@ -85,11 +85,8 @@ pub(super) fn heartbeat(router: String, at_ms: i64, body: &str) -> Heartbeat {
         Err(error) => {
             tracing::warn!(router, %error, "unreadable heartbeat");
             Heartbeat {
-                router,
-                version: Version::default(),
                 at_ms,
-                keys: Vec::new(),
-                xds: None,
+                ..Heartbeat::new(router, Version::default())
             }
         }
     }

@@ -194,11 +194,8 @@ pub(super) fn add_tenant(name: &str) -> Command {
 
 pub(super) fn beat(router: &str, version: Version) -> Heartbeat {
     Heartbeat {
-        router: router.to_owned(),
-        version,
-        at_ms: 0,
         keys: vec![serde_json::json!({"kty": "OKP"})],
-        xds: None,
+        ..Heartbeat::new(router.to_owned(), version)
     }
 }
 

@@ -80,11 +80,9 @@ fn facts(records: impl IntoIterator<Item = Record>) -> Facts {
 
 fn beat(router: &str, number: u64, xds: Option<u64>, at_ms: i64) -> Heartbeat {
     Heartbeat {
-        router: router.into(),
-        version: version(number),
         at_ms,
-        keys: Vec::new(),
         xds: xds.map(version),
+        ..Heartbeat::new(router.into(), version(number))
     }
 }
 

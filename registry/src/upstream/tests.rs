@@ -267,13 +267,7 @@ async fn a_silent_server_is_given_up() {
     let to = listener.local_addr().unwrap();
     let url = format!("http://{to}/manage/registry");
     let upstream = address(&url, Access::default()).open().await.unwrap();
-    let heartbeat = Heartbeat {
-        router: "r1".to_owned(),
-        version: at(1).version,
-        at_ms: 0,
-        keys: Vec::new(),
-        xds: None,
-    };
+    let heartbeat = Heartbeat::new("r1".to_owned(), at(1).version);
     let asked = Instant::now();
     let text = upstream.beat(&heartbeat).await.unwrap_err().to_string();
     assert!(text.contains("did not answer within 2 s"), "{text}");

@@ -11,11 +11,8 @@ fn beat(world: &World, router: &str, version: Version) {
     runtime.block_on(async {
         let store = AnyStore::open(&world.url(), Open::Write).await.unwrap();
         let heartbeat = Heartbeat {
-            router: router.to_owned(),
-            version,
-            at_ms: 0,
-            keys: Vec::new(),
             xds: Some(version),
+            ..Heartbeat::new(router.to_owned(), version)
         };
         store.beat(&heartbeat).await.unwrap();
     });

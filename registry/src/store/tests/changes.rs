@@ -202,13 +202,7 @@ pub(super) async fn a_clock_that_leaps_changes_no_order(registry: Registry) {
     assert!(!written.is_sorted(), "the log says what the clock said");
 
     // A router that has just beaten is live, also after the clock went back; after a leap ahead, with its next beat.
-    let heartbeat = Heartbeat {
-        router: "r1".to_owned(),
-        version: newest,
-        at_ms: 0,
-        keys: Vec::new(),
-        xds: None,
-    };
+    let heartbeat = Heartbeat::new("r1".to_owned(), newest);
     for now in [5 * hour, hour, 9 * hour] {
         clock.store(now, Ordering::Relaxed);
         store.beat(&heartbeat).await.unwrap();
