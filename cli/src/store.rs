@@ -282,6 +282,7 @@ pub fn refused(refusal: Refused) -> Failure {
         Refused::InvalidTransition { .. } => "invalid_transition",
         Refused::StaleVersion { .. } => "stale_version",
         Refused::NotAcknowledged { .. } => "not_acknowledged",
+        Refused::StillOpen { .. } => "still_open",
         Refused::Invalid(_) => "invalid",
         Refused::Store(_) => "store",
     };

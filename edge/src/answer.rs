@@ -208,6 +208,10 @@ impl From<Refused> for Problem {
                 retry_after: Some(1),
                 ..Self::new(StatusCode::CONFLICT, "not_acknowledged", message)
             },
+            Refused::StillOpen { .. } => Self {
+                retry_after: Some(1),
+                ..Self::new(StatusCode::CONFLICT, "still_open", message)
+            },
             Refused::Invalid(_) => Self::invalid(message),
             Refused::Store(error) => error.into(),
         }

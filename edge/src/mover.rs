@@ -304,7 +304,10 @@ const fn step_name(progress: &Progress) -> &'static str {
         Progress::Draining => "draining",
         Progress::Flipped { .. } => "flipped",
         Progress::Finished => "finished",
-        Progress::WaitingForRouters(_) | Progress::WaitingForCell { .. } | Progress::CellSilent(_) => "waits",
+        Progress::WaitingForRouters(_)
+        | Progress::WaitingForCell { .. }
+        | Progress::WaitingForStreams { .. }
+        | Progress::CellSilent(_) => "waits",
     }
 }
 

@@ -355,6 +355,18 @@ pub enum Refused {
         /// Which routers do not have it yet.
         routers: Vec<String>,
     },
+    /// Envoys hold streams of the tenant open in the cell that it leaves.
+    #[error("{streams} long streams of tenant {tenant} are open in cell {cell}, as told by {}; wait until they have ended, or until the longest time of a stream has passed", List(.routers))]
+    StillOpen {
+        /// Whose.
+        tenant: TenantId,
+        /// Where.
+        cell: CellId,
+        /// How many.
+        streams: u64,
+        /// Whose Envoys hold them.
+        routers: Vec<String>,
+    },
     /// The command's content makes no sense.
     #[error("{0}")]
     Invalid(String),

@@ -81,6 +81,13 @@ pub enum Progress {
         /// Requests and streams.
         open: u64,
     },
+    /// The old cell knows of nothing open, but Envoys hold streams to it.
+    WaitingForStreams {
+        /// Streams.
+        open: u64,
+        /// The routers that tell of them.
+        routers: Vec<String>,
+    },
     /// The old cell does not answer.
     CellSilent(String),
     /// Requests go to the new cell.
@@ -222,6 +229,14 @@ pub async fn roll_back<S: Store>(
 }
 
 impl Progress {
+    /// Whether it is a wait for something open in the old cell, which the longest time of a stream ends.
+    const fn is_for_streams(&self) -> bool {
+        matches!(
+            self,
+            Self::WaitingForCell { open: 1.. } | Self::WaitingForStreams { .. }
+        )
+    }
+
     /// The same in a sentence about what a move waits for. `cell` is the one that the tenant leaves.
     #[must_use]
     pub fn reason(&self, cell: &CellId) -> String {
@@ -230,6 +245,10 @@ impl Progress {
             Self::WaitingForCell { open } => {
                 format!("cell {cell}, where {open} requests or streams are open")
             }
+            Self::WaitingForStreams { open, routers } => format!(
+                "cell {cell}, to which Envoys hold {open} streams open, as told by routers {}",
+                routers.join(", ")
+            ),
             Self::CellSilent(error) => format!("cell {cell}, which cannot be fenced: {error}"),
             _ => format!("cell {cell}"),
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -19,15 +19,16 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
-use crate::heartbeat::{self, Fleet};
+use crate::heartbeat::{self, Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::readiness::Readiness;
+use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
-use crate::{following, grpc, policy_file};
+use crate::{access_log, following, grpc, policy_file};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -40,6 +41,7 @@ pub struct Bound {
     edge: Arc<Edge>,
     fleet: Arc<Fleet>,
     xds: Xds,
+    streams: Arc<Streams>,
     readiness: Readiness,
     kept: Kept,
     metrics: Metrics,
@@ -159,6 +161,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         metrics.xds_nacks.clone(),
     );
     let fleet = Arc::new(Fleet::new(&minter));
+    let streams = Arc::new(Streams::default());
 
     let (stop_background, background_stopped) = drain::signal();
     let stopped = || background_stopped.clone();
@@ -193,14 +196,14 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         background.spawn(tls.follow(failed, stopped()));
     }
     background.spawn(xds.clone().follow(stopped().fired()));
-    background.spawn(heartbeat::beat(
-        opened,
-        fleet.clone(),
+    let beats = Beats {
+        fleet: fleet.clone(),
         registry,
-        xds.clone(),
-        metrics.clone(),
-        stopped(),
-    ));
+        xds: xds.clone(),
+        streams: streams.clone(),
+        metrics: metrics.clone(),
+    };
+    background.spawn(beats.run(opened, stopped()));
 
     Ok(Bound {
         grpc,
@@ -209,6 +212,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         edge,
         fleet,
         xds,
+        streams,
         readiness,
         kept,
         metrics,
@@ -254,6 +258,7 @@ impl Bound {
             edge,
             fleet,
             xds,
+            streams,
             readiness,
             kept,
             metrics,
@@ -266,6 +271,7 @@ impl Bound {
             readiness.clone(),
             edge.clone(),
             kept,
+            streams.clone(),
             metrics.clone(),
             health,
             self.background_stopped,
@@ -275,7 +281,9 @@ impl Bound {
         let (stop_probes, probes_stopped) = drain::signal();
         let ext_authz = AuthorizationServer::new(ExtAuthz::new(edge.clone()));
         let checks = grpc::Grpc::new(ext_authz, tonic::service::Routes::new(health_service));
-        let control_routes = control::routes(Control { edge: edge.clone() }, &xds);
+        let access_log =
+            access_log::service(streams, metrics.streams_uncounted.clone(), checks_stopped.clone());
+        let control_routes = control::routes(Control { edge: edge.clone() }, xds.service(), access_log);
         let probes = http::routes(Http {
             edge,
             fleet,
@@ -313,6 +321,7 @@ async fn report_health(
     readiness: Readiness,
     edge: Arc<Edge>,
     kept: Kept,
+    streams: Arc<Streams>,
     metrics: Metrics,
     health: tonic_health::server::HealthReporter,
     stopped: Shutdown,
@@ -329,6 +338,8 @@ async fn report_health(
         health.set_service_status(SERVICE_NAME, status).await;
         health.set_service_status("", status).await;
         copy_gauges(&edge, &kept, &metrics);
+        let open = streams.sweep(Instant::now());
+        metrics.streams_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         tokio::select! {
             () = &mut stopped => return,
             () = tokio::time::sleep(READINESS_INTERVAL) => {}

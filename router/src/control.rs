@@ -1,4 +1,4 @@
-//! The control listener (9192): xDS for Envoy, and what operators may ask of a running router: [`explain`], the state of
+//! The control listener (9192): xDS and the access-log service for Envoy, and what operators may ask of a running router: [`explain`], the state of
 //! providers' keys, the registry records that are set aside.
 
 mod explain;
@@ -17,7 +17,7 @@ use identity::{Slot, VerifiedToken};
 use serde::Serialize;
 
 use crate::world::{Edge, unix_seconds};
-use crate::xds::Xds;
+use crate::{access_log, xds};
 
 /// What the control listener serves from.
 #[derive(Clone)]
@@ -29,9 +29,10 @@ pub struct Control {
 /// What an operator's token must hold to read.
 const READ_SCOPE: &str = "cluster:read";
 
-/// xDS beside the operator endpoints.
-pub fn routes(control: Control, xds: &Xds) -> Router {
-    tonic::service::Routes::new(xds.service())
+/// What Envoy uses beside the operator endpoints.
+pub fn routes(control: Control, xds: xds::Service, access_log: access_log::Service) -> Router {
+    tonic::service::Routes::new(xds)
+        .add_service(access_log)
         .into_axum_router()
         .merge(
             Router::new()

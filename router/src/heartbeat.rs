@@ -13,6 +13,7 @@ use registry::{Heartbeat, Reader};
 use serde_json::Value;
 
 use crate::following::Opened;
+use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::xds::Xds;
 use service::drain::Shutdown;
@@ -124,62 +125,84 @@ fn create_key(path: &Path) -> anyhow::Result<Secret<Vec<u8>>> {
     Ok(pkcs8)
 }
 
-/// Beats until `shutdown`, from when the store could be opened.
-pub async fn beat(
-    mut opened: Opened,
-    fleet: Arc<Fleet>,
-    registry: Reader,
-    xds: Xds,
-    metrics: Metrics,
-    shutdown: Shutdown,
-) {
-    let mut applied = registry.subscribe();
-    let mut acknowledged = xds.subscribe();
-    let mut fired = std::pin::pin!(shutdown.fired());
-    let (mut beaten, mut warned) = (false, false);
-    let upstream = tokio::select! {
-        () = &mut fired => return,
-        upstream = opened.wait_for(Option::is_some) => upstream.ok().and_then(|upstream| upstream.clone()),
-    };
-    let Some(upstream) = upstream else { return };
-    loop {
-        let began = Instant::now();
-        let heartbeat = Heartbeat {
-            keys: vec![fleet.own.clone()],
-            xds: xds.acknowledged(),
-            ..Heartbeat::new(fleet.router_id.clone(), registry.load().version())
+/// What a heartbeat tells of.
+pub struct Beats {
+    /// Whose heart it is, and what is heard of the others.
+    pub fleet: Arc<Fleet>,
+    /// The version that decides.
+    pub registry: Reader,
+    /// What Envoys have.
+    pub xds: Xds,
+    /// What Envoys hold open.
+    pub streams: Arc<Streams>,
+    /// Counts failures.
+    pub metrics: Metrics,
+}
+
+impl Beats {
+    /// Beats until `shutdown`, from when the store could be opened.
+    pub async fn run(self, mut opened: Opened, shutdown: Shutdown) {
+        let mut applied = self.registry.subscribe();
+        let mut acknowledged = self.xds.subscribe();
+        let mut fired = std::pin::pin!(shutdown.fired());
+        let (mut beaten, mut warned) = (false, false);
+        let upstream = tokio::select! {
+            () = &mut fired => return,
+            upstream = opened.wait_for(Option::is_some) => upstream.ok().and_then(|upstream| upstream.clone()),
         };
-        match tokio::time::timeout(DEADLINE, exchange(&upstream, &fleet, heartbeat, beaten)).await {
-            Ok(Ok(())) => (beaten, warned) = (true, false),
-            failed => {
-                metrics.refresh_failed("heartbeat");
-                if !warned {
-                    let error =
-                        failed.map_or_else(|_| "timed out".to_owned(), |r| r.err().unwrap_or_default());
-                    tracing::warn!(
-                        error,
-                        "no heartbeat; moves and new cells cannot count on this router"
-                    );
-                    warned = true; // once for each outage
+        let Some(upstream) = upstream else { return };
+        loop {
+            let began = Instant::now();
+            let heartbeat = self.heartbeat();
+            // A move waits for these streams to end: it shall not wait for the next second as well.
+            let interval = if heartbeat.open.is_empty() {
+                INTERVAL
+            } else {
+                BETWEEN
+            };
+            let exchanged = exchange(&upstream, &self.fleet, heartbeat, beaten);
+            match tokio::time::timeout(DEADLINE, exchanged).await {
+                Ok(Ok(())) => (beaten, warned) = (true, false),
+                failed => {
+                    self.metrics.refresh_failed("heartbeat");
+                    if !warned {
+                        let error =
+                            failed.map_or_else(|_| "timed out".to_owned(), |r| r.err().unwrap_or_default());
+                        tracing::warn!(
+                            error,
+                            "no heartbeat; moves and new cells cannot count on this router"
+                        );
+                        warned = true; // once for each outage
+                    }
                 }
             }
-        }
-        let changed = async {
+            let changed = async {
+                tokio::select! {
+                    _ = applied.changed() => {}
+                    _ = acknowledged.changed() => {}
+                }
+                let soonest = (began + BETWEEN).saturating_duration_since(Instant::now());
+                tokio::time::sleep(soonest.max(AFTER_CHANGE)).await;
+            };
             tokio::select! {
-                _ = applied.changed() => {}
-                _ = acknowledged.changed() => {}
+                () = &mut fired => break,
+                () = tokio::time::sleep(interval) => {}
+                () = changed => {}
             }
-            let soonest = (began + BETWEEN).saturating_duration_since(Instant::now());
-            tokio::time::sleep(soonest.max(AFTER_CHANGE)).await;
-        };
-        tokio::select! {
-            () = &mut fired => break,
-            () = tokio::time::sleep(INTERVAL) => {}
-            () = changed => {}
+        }
+        // An orderly goodbye, so that no move waits for us. Without it we count as gone after 10 s.
+        let _ = tokio::time::timeout(DEADLINE, upstream.forget(&self.fleet.router_id)).await;
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let snapshot = self.registry.load();
+        Heartbeat {
+            keys: vec![self.fleet.own.clone()],
+            xds: self.xds.acknowledged(),
+            open: self.streams.of_draining(&snapshot, Instant::now()),
+            ..Heartbeat::new(self.fleet.router_id.clone(), snapshot.version())
         }
     }
-    // An orderly goodbye, so that no move waits for us. Without it we count as gone after 10 s.
-    let _ = tokio::time::timeout(DEADLINE, upstream.forget(&fleet.router_id)).await;
 }
 
 /// Learns the others' keys, which must work even where our own beat cannot be written, then beats.

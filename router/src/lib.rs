@@ -12,8 +12,8 @@
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
 //! `service`'s listeners, [`grpc`], [`readiness`]; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
-//! [`heartbeat`]); the other
-//! listeners ([`http`], [`control`], [`xds`]); [`telemetry`].
+//! [`heartbeat`]); the other listeners ([`http`], [`control`], [`xds`], [`access_log`] with its [`streams`]);
+//! [`telemetry`].
 
 pub mod ext_authz;
 
@@ -48,5 +48,9 @@ pub mod http;
 pub mod control;
 
 pub mod xds;
+
+pub mod access_log;
+
+pub mod streams;
 
 pub mod telemetry;

@@ -69,6 +69,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// xDS updates that an Envoy refused.
     pub xds_nacks: Counter,
+    /// Long streams that Envoys hold open, as told by their access logs.
+    pub streams_open: Gauge,
+    /// Entries about long streams that were not counted because there are too many.
+    pub streams_uncounted: Counter,
     /// Providers' keys, and the caches of verdicts on tokens.
     pub verifier: VerifierMetrics,
 }
@@ -92,6 +96,8 @@ impl Metrics {
         let refresh_errors = Family::<SourceLabel, Counter>::default();
         let connections = Gauge::default();
         let xds_nacks = Counter::default();
+        let streams_open = Gauge::default();
+        let streams_uncounted = Counter::default();
         let verifier = VerifierMetrics::register(&mut registry);
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
@@ -175,6 +181,16 @@ impl Metrics {
             xds_nacks.clone(),
         );
         registry.register(
+            "streams_open",
+            "Long streams that Envoys hold open, as told by their access logs",
+            streams_open.clone(),
+        );
+        registry.register(
+            "streams_uncounted",
+            "Access-log entries about long streams that were not counted because there are too many",
+            streams_uncounted.clone(),
+        );
+        registry.register(
             "log_lines_dropped",
             "Log lines dropped because their reader was too slow",
             service::log::lines_dropped(),
@@ -196,6 +212,8 @@ impl Metrics {
             refresh_errors,
             connections,
             xds_nacks,
+            streams_open,
+            streams_uncounted,
             verifier,
         }
     }

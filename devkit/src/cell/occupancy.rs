@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use contract::api::{Fence, FenceReport, Served};
 use contract::{Code, TenantId};
 
+use tokio::sync::watch;
+
 use super::api::{EpochStats, Seen, Stats, TenantStats};
 
 /// Tenants that are remembered; idle ones without a fence are forgotten first.
@@ -30,6 +32,8 @@ pub(super) struct Arrival {
 #[derive(Default)]
 pub(super) struct Occupancy {
     state: Mutex<State>,
+    /// Changes with every fence.
+    fences: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -109,6 +113,7 @@ impl Occupancy {
                 entry.to.clone_from(to);
             }
         }
+        self.fences.send_replace(());
         Ok(state.report(tenant))
     }
 
@@ -154,6 +159,28 @@ impl Occupancy {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admitted {
+    /// Until a fence shuts its tenant out, if ever. What would live on for long ends then: a move waits for it.
+    pub(super) async fn shut_out(&self) {
+        let mut fences = self.occupancy.fences.subscribe();
+        while !self.is_fenced() {
+            if fences.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn is_fenced(&self) -> bool {
+        let state = self.occupancy.lock();
+        let stats = self
+            .tenant
+            .as_deref()
+            .and_then(|tenant| state.tenants.get(tenant));
+        let fenced = stats.and_then(|stats| stats.fenced);
+        fenced.is_some_and(|fenced| self.epoch.is_none_or(|epoch| epoch <= fenced))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -299,8 +299,14 @@ async fn websocket(
         .max_message_size(MAX_MESSAGE)
         .on_upgrade(move |socket| async move {
             let mut living = cell.living.clone();
+            let shut_out = async {
+                match &admitted {
+                    Some(admitted) => admitted.shut_out().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = conversation(socket, greeting) => {}
+                () = conversation(socket, greeting, shut_out) => {}
                 _ = living.changed() => {}
             }
             drop(admitted);
@@ -311,11 +317,25 @@ fn greeting(cell: &Cell, parts: &Parts) -> String {
     serde_json::to_string(&answer::to(&cell.id, parts)).unwrap_or_default()
 }
 
-async fn conversation(mut socket: WebSocket, greeting: String) {
+/// Echoes until the client leaves, or its tenant: then the client is told to connect again.
+async fn conversation(mut socket: WebSocket, greeting: String, shut_out: impl Future<Output = ()>) {
     if socket.send(Message::text(greeting)).await.is_err() {
         return;
     }
-    while let Some(Ok(message)) = socket.recv().await {
+    let mut shut_out = std::pin::pin!(shut_out);
+    loop {
+        let message = tokio::select! {
+            message = socket.recv() => message,
+            () = &mut shut_out => {
+                let close = CloseFrame {
+                    code: close_code::RESTART,
+                    reason: Code::TenantMoving.as_str().into(),
+                };
+                let _ = socket.send(Message::Close(Some(close))).await;
+                return;
+            }
+        };
+        let Some(Ok(message)) = message else { return };
         // Pings are answered, and a close confirmed, by the library.
         if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
             return;

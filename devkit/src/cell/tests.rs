@@ -257,6 +257,33 @@ async fn a_websocket_says_what_its_handshake_carried_then_echoes() {
 }
 
 #[tokio::test]
+async fn a_fence_closes_the_websockets_of_its_tenant() {
+    let world = World::start().await;
+    let open = async |tenant: &str| {
+        let url = format!("ws://{}/ws/echo", world.running.cell.address());
+        let mut request = url.into_client_request().unwrap();
+        let name = "x-alphaswarm-tenant";
+        request.headers_mut().insert(name, tenant.parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        socket.next().await.unwrap().unwrap();
+        socket
+    };
+    let (mut leaves, mut stays) = (open("acme").await, open("globex").await);
+    world
+        .client
+        .fence(&"acme".parse().unwrap(), Some(1))
+        .await
+        .unwrap();
+    match leaves.next().await {
+        Some(Ok(Message::Close(Some(close)))) => assert_eq!(close.reason.as_str(), "tenant_moving"),
+        other => panic!("{other:?}"),
+    }
+    world.open_becomes(1).await;
+    stays.send(Message::text("ping")).await.unwrap();
+    assert_eq!(stays.next().await.unwrap().unwrap(), Message::text("ping"));
+}
+
+#[tokio::test]
 async fn a_stop_ends_streams_and_websockets_in_time() {
     let world = World::start().await;
     let url = format!("ws://{}/ws/echo", world.running.cell.address());

@@ -73,6 +73,7 @@ mod driven_moves;
 mod explain;
 mod jwks_status;
 mod moves_by_hand;
+mod open_streams;
 mod operators;
 mod policy_reload;
 mod revocation;

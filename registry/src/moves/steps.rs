@@ -109,11 +109,29 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
             Ok(evidence) => evidence,
             Err(silent) => return Ok(Advanced::Waiting(silent)),
         };
-        let command = Command::FlipMove {
-            tenant: placement.tenant.clone(),
-            evidence: drained,
+        let tenant = &placement.tenant;
+        let flip = async |evidence: &Drained| {
+            let command = Command::FlipMove {
+                tenant: tenant.clone(),
+                evidence: evidence.clone(),
+            };
+            self.apply(&command, as_found).await
         };
-        match self.apply(&command, as_found).await {
+        let mut waits_for = Progress::WaitingForCell { open };
+        let mut flipped = flip(&drained).await;
+        if let (
+            Err(MoveError::Refused(Refused::StillOpen { streams, routers, .. })),
+            Drained::Empty { fenced },
+        ) = (&flipped, &drained)
+        {
+            waits_for = Progress::WaitingForStreams {
+                open: *streams,
+                routers: routers.clone(),
+            };
+            // Not for ever.
+            flipped = flip(&self.stream_time_passed(*fenced)).await;
+        }
+        match flipped {
             Ok(taken) => Ok(stepped(
                 taken,
                 Progress::Flipped {
@@ -124,8 +142,8 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
                 Ok(Advanced::Waiting(Progress::WaitingForRouters(routers)))
             }
             // Too early for its streams to have ended.
-            Err(MoveError::Refused(Refused::Conflict { .. })) if open > 0 => {
-                Ok(Advanced::Waiting(Progress::WaitingForCell { open }))
+            Err(MoveError::Refused(Refused::Conflict { .. })) if waits_for.is_for_streams() => {
+                Ok(Advanced::Waiting(waits_for))
             }
             Err(error) => Err(error),
         }
@@ -146,13 +164,18 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
         let drained = if open == 0 {
             Drained::Empty { fenced }
         } else {
-            let limit = self.options.longest_stream.as_secs();
-            Drained::StreamTimePassed {
-                fenced,
-                limit_seconds: u32::try_from(limit).unwrap_or(u32::MAX),
-            }
+            self.stream_time_passed(fenced)
         };
         Ok(Ok(Evidence { drained, open }))
+    }
+
+    /// The evidence that holds whatever is still open, once a drain has lasted that long.
+    pub fn stream_time_passed(&self, fenced: u64) -> Drained {
+        let limit = self.options.longest_stream.as_secs();
+        Drained::StreamTimePassed {
+            fenced,
+            limit_seconds: u32::try_from(limit).unwrap_or(u32::MAX),
+        }
     }
 
     /// Tells a fenced cell that a move is over. The fence itself stays, because a router that is cut off may still send

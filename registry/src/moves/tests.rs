@@ -9,7 +9,7 @@ use super::*;
 use crate::command::Drained;
 use crate::command::{CellSettings, TenantSettings};
 use crate::key::Key;
-use crate::model::{CellState, Heartbeat, Mover, Record, TenantState};
+use crate::model::{CellState, Heartbeat, Mover, OpenStreams, Record, TenantState};
 use crate::store::{Open, SqliteStore};
 use crate::version::Version;
 
@@ -337,6 +337,37 @@ async fn a_flip_waits_for_the_routers_and_for_the_old_cell() {
             Progress::Finished,
         ]
     );
+}
+
+#[tokio::test]
+async fn a_move_waits_for_streams_that_envoys_hold_open_no_longer_than_a_stream_lives() {
+    let mut world = World::new(Some("http://runtime")).await;
+    world.options.longest_stream = Duration::from_secs(1);
+    let beat = Heartbeat {
+        open: vec![OpenStreams {
+            tenant: world.tenant.clone(),
+            cell: cell("cell-a"),
+            streams: 3,
+        }],
+        // Ahead of whatever the move writes.
+        ..Heartbeat::new(
+            "r1".into(),
+            Version {
+                epoch: 1,
+                number: 1_000,
+            },
+        )
+    };
+    world.store.beat(&beat).await.unwrap();
+    let began = std::time::Instant::now();
+    let (moved, seen) = world.move_to("cell-b", &Cells::default()).await;
+    assert_eq!(moved.unwrap().epoch, 2);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    let waits = Progress::WaitingForStreams {
+        open: 3,
+        routers: vec!["r1".into()],
+    };
+    assert!(seen.contains(&waits), "{seen:?}");
 }
 
 #[tokio::test]

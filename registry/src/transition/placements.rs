@@ -110,6 +110,9 @@ pub(super) fn flip(tenant: &TenantId, evidence: &Drained, facts: &Facts) -> Resu
         .placement(tenant)
         .map_or(facts.now_ms, |(_, versioned)| versioned.at_ms);
     check_evidence(placement, evidence, facts.now_ms.saturating_sub(since_ms))?;
+    if matches!(evidence, Drained::Empty { .. }) {
+        check_streams(placement, facts)?;
+    }
     let after = Placement {
         tenant: tenant.clone(),
         cell: target.clone(),
@@ -224,6 +227,24 @@ fn check_evidence(placement: &Placement, evidence: &Drained, drained_for_ms: i64
         });
     }
     Ok(())
+}
+
+/// A cell may not know of every stream that an Envoy holds open to it.
+fn check_streams(placement: &Placement, facts: &Facts) -> Result<(), Refused> {
+    let holding = facts.live().filter_map(|beat| {
+        let streams = beat.open_in(placement);
+        (streams > 0).then(|| (beat.router.clone(), streams))
+    });
+    let (routers, streams): (Vec<String>, Vec<u64>) = holding.unzip();
+    if routers.is_empty() {
+        return Ok(());
+    }
+    Err(Refused::StillOpen {
+        tenant: placement.tenant.clone(),
+        cell: placement.cell.clone(),
+        streams: streams.iter().sum(),
+        routers,
+    })
 }
 
 /// Whether a cell takes a tenant, whoever chose it. What a tenant wants is the choice's business; an operator may choose

@@ -2,7 +2,7 @@ use contract::{CellId, TenantId};
 
 use super::*;
 use crate::command::{CellSettings, Drained, LinkId, TenantSettings};
-use crate::model::{CellState, LinkState, Mover, Phase, Revocation, TenantState};
+use crate::model::{CellState, LinkState, MAX_OPEN, Mover, OpenStreams, Phase, Revocation, TenantState};
 
 const T0: i64 = 1_700_000_000_000;
 
@@ -459,6 +459,57 @@ fn a_flip_waits_for_every_live_router() {
         run(&flip(Drained::CellIsDead), &facts),
         Err(Refused::NotAcknowledged { .. })
     ));
+}
+
+#[test]
+fn a_flip_waits_for_streams_that_envoys_hold_open_but_not_for_ever() {
+    // The drain is version 7, and lasts for 5 s.
+    let mut facts = facts([placement(Phase::Draining, "cell-a", Some("cell-b"), 1)]);
+    let open = |tenant: &str, cell: &str, streams| OpenStreams {
+        tenant: tenant.parse().unwrap(),
+        cell: cell.parse().unwrap(),
+        streams,
+    };
+    let tells = |router: &str, at_ms, open: Vec<OpenStreams>| Heartbeat {
+        open,
+        ..beat(router, 7, None, at_ms)
+    };
+    let empty = flip(Drained::Empty { fenced: 1 });
+    facts.heartbeats = vec![
+        tells(
+            "r1",
+            T0,
+            vec![open("acme", "cell-b", 9), open("globex", "cell-a", 9)],
+        ),
+        tells("gone", T0 - 60_000, vec![open("acme", "cell-a", 9)]),
+    ];
+    assert!(
+        after(&empty, &facts).is_ok(),
+        "nobody holds acme's open in cell-a"
+    );
+
+    facts
+        .heartbeats
+        .push(tells("r2", T0, vec![open("acme", "cell-a", 2)]));
+    // A list as long as it may be does not say that nothing is open.
+    let long = (0..MAX_OPEN).map(|number| open(&format!("tenant-{number}"), "cell-a", 1));
+    facts.heartbeats.push(tells("r3", T0, long.collect()));
+    match run(&empty, &facts) {
+        Err(Refused::StillOpen { streams, routers, .. }) => {
+            assert_eq!((streams, routers), (3, vec!["r2".to_owned(), "r3".to_owned()]));
+        }
+        other => panic!("{other:?}"),
+    }
+    let passed = |limit_seconds| {
+        flip(Drained::StreamTimePassed {
+            fenced: 1,
+            limit_seconds,
+        })
+    };
+    assert!(matches!(run(&passed(6), &facts), Err(Refused::Conflict { .. })));
+    assert!(after(&passed(5), &facts).is_ok());
+    // An Envoy may hold streams to a dead cell for as long as nobody tells it that they are dead too.
+    assert!(after(&flip(Drained::CellIsDead), &facts).is_ok());
 }
 
 #[test]

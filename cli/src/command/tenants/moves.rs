@@ -186,6 +186,10 @@ fn describe(progress: &Progress) -> String {
         Progress::WaitingForCell { open } => {
             format!("draining: waiting for {open} open requests or streams in the old cell")
         }
+        Progress::WaitingForStreams { open, routers } => format!(
+            "draining: waiting for {open} long streams that Envoys hold open to the old cell, as told by routers {}",
+            routers.join(", ")
+        ),
         Progress::CellSilent(error) => format!("draining: the old cell cannot be fenced: {error}"),
         Progress::Flipped { epoch } => format!("flipped: requests go to the new cell, epoch {epoch}"),
         Progress::Finished => "finished".to_owned(),

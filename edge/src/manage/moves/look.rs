@@ -30,6 +30,8 @@ struct WaitsFor {
     routers: Vec<String>,
     /// Requests and streams that are open in the old cell; absent when it does not say.
     open: Option<u64>,
+    /// Long streams that Envoys hold open to the old cell, as the live routers tell.
+    streams: u64,
     /// The epoch up to which the old cell refuses the tenant.
     fenced: Option<u64>,
     /// Why the old cell says nothing.
@@ -112,14 +114,17 @@ impl ControlPlane {
         if placement.phase != Phase::Draining {
             return Ok(None);
         }
-        let heartbeats = self.store.heartbeats().await?;
+        let mut live = self.store.heartbeats().await?;
         let now_ms = self.store.now_ms();
-        let behind = heartbeats
-            .into_iter()
-            .filter(|beat| beat.is_live(now_ms) && beat.version < found.version);
+        live.retain(|beat| beat.is_live(now_ms));
         let report = self.report(placement, &placement.cell).await?;
         Ok(Some(WaitsFor {
-            routers: behind.map(|beat| beat.router).collect(),
+            streams: live.iter().map(|beat| beat.open_in(placement)).sum(),
+            routers: live
+                .into_iter()
+                .filter(|beat| beat.version < found.version)
+                .map(|beat| beat.router)
+                .collect(),
             open: report.as_ref().ok().map(|report| report.open),
             fenced: report.as_ref().ok().and_then(|report| report.fenced),
             silent: report.err(),

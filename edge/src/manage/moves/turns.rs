@@ -50,15 +50,23 @@ pub(crate) async fn confirm(
             Err(silent) => return Err(not_drained(&silent, &placement.cell, &request)),
         }
     }
-    let command = Command::FlipMove { tenant, evidence };
-    match state.write(&command, &request, StatusCode::OK).await {
+    let flip = async |evidence| {
+        let tenant = tenant.clone();
+        let command = Command::FlipMove { tenant, evidence };
+        state.write(&command, &request, StatusCode::OK).await
+    };
+    match (flip(evidence.clone()).await, evidence) {
         // Too early for its streams to have ended.
-        Err(problem) if open > 0 && problem.code() == "conflict" => Err(not_drained(
+        (Err(problem), _) if open > 0 && problem.code() == "conflict" => Err(not_drained(
             &Progress::WaitingForCell { open },
             &placement.cell,
             &request,
         )),
-        other => other,
+        // What Envoys hold open is waited for, but not longer than a stream may live.
+        (Err(problem), Drained::Empty { fenced }) if problem.code() == "still_open" => {
+            flip(steps.stream_time_passed(fenced)).await.map_err(|_| problem)
+        }
+        (other, _) => other,
     }
 }
 
