@@ -1,5 +1,7 @@
 //! The command line: its grammar and its help. What is registry-specific continues in [`registry`].
 
+pub mod envoy;
+
 pub mod operator;
 
 pub mod registry;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::dev::DevProvider;
 
+use self::envoy::EnvoyCommand;
 use self::operator::{Explain, Jwks};
 use self::registry::{Cells, Hosts, Links, PlacementNoun, RegistryNoun, Revocations, Tenants};
 
@@ -103,6 +106,14 @@ Examples:
   alphaswarm jwks status --operator-token-file operator.jwt"
     )]
     Jwks(Jwks),
+    /// Envoy's configuration: what in it lets requests pass undecided.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  alphaswarm envoy check envoy/envoy.yaml"
+    )]
+    Envoy(EnvoyCommand),
     /// Cells: where tenants can live.
     #[command(after_help = "\
 Examples:

@@ -12,6 +12,8 @@ pub mod explain;
 
 pub mod jwks;
 
+pub mod envoy;
+
 pub mod cells;
 
 pub mod tenants;
@@ -47,6 +49,7 @@ pub async fn run(
         Command::Resolve(args) => resolve::run(args, environment, output).await,
         Command::Explain(args) => explain::run(args, environment, output).await,
         Command::Jwks(Jwks::Status(args)) => jwks::status(&args, environment, output).await,
+        Command::Envoy(command) => envoy::run(command, output),
         Command::Cells(args) => cells::run(args, environment, output).await,
         Command::Tenants(args) => tenants::run(args, environment, output).await,
         Command::Links(args) => links::run(args, environment, output).await,
