@@ -27,7 +27,7 @@ use crate::readiness::Readiness;
 use crate::telemetry::Metrics;
 use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
-use crate::{following, grpc, policy_file};
+use crate::{following, grpc, policy_file, shadow};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -142,6 +142,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         cba_mode: config.cba_mode,
         warm: AtomicBool::new(false),
         strip_token: config.strip_token,
+        shadow: Arc::default(),
         recorder: Recorder::new(
             metrics.clone(),
             if config.print_token_prefixes {
@@ -193,11 +194,19 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         background.spawn(tls.follow(failed, stopped()));
     }
     background.spawn(xds.clone().follow(stopped().fired()));
+    background.spawn(shadow::follow(
+        edge.shadow.clone(),
+        opened.clone(),
+        registry.clone(),
+        metrics.clone(),
+        stopped(),
+    ));
     background.spawn(heartbeat::beat(
         opened,
         fleet.clone(),
         registry,
         xds.clone(),
+        edge.shadow.clone(),
         metrics.clone(),
         stopped(),
     ));

@@ -13,6 +13,7 @@ use registry::{Heartbeat, Reader};
 use serde_json::Value;
 
 use crate::following::Opened;
+use crate::shadow::Shadow;
 use crate::telemetry::Metrics;
 use crate::xds::Xds;
 use service::drain::Shutdown;
@@ -130,6 +131,7 @@ pub async fn beat(
     fleet: Arc<Fleet>,
     registry: Reader,
     xds: Xds,
+    shadow: Arc<Shadow>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) {
@@ -147,9 +149,10 @@ pub async fn beat(
         let heartbeat = Heartbeat {
             keys: vec![fleet.own.clone()],
             xds: xds.acknowledged(),
+            shadow: shadow.report(),
             ..Heartbeat::new(fleet.router_id.clone(), registry.load().version())
         };
-        match tokio::time::timeout(DEADLINE, exchange(&upstream, &fleet, heartbeat, beaten)).await {
+        match tokio::time::timeout(DEADLINE, exchange(&upstream, &fleet, &shadow, heartbeat, beaten)).await {
             Ok(Ok(())) => (beaten, warned) = (true, false),
             failed => {
                 metrics.refresh_failed("heartbeat");
@@ -182,10 +185,11 @@ pub async fn beat(
     let _ = tokio::time::timeout(DEADLINE, upstream.forget(&fleet.router_id)).await;
 }
 
-/// Learns the others' keys, which must work even where our own beat cannot be written, then beats.
+/// Learns the others' keys and what is staged, which must work even where our own beat cannot be written, then beats.
 async fn exchange(
     upstream: &Upstream,
     fleet: &Fleet,
+    shadow: &Shadow,
     heartbeat: Heartbeat,
     beaten: bool,
 ) -> Result<(), String> {
@@ -195,6 +199,7 @@ async fn exchange(
         .map_err(|error| error.to_string())?;
     let known = heard.known;
     fleet.learn(&known, heard.now_ms);
+    shadow.hear(heard.staged);
     if let Some(refused) = heard.refused {
         return Err(refused);
     }
