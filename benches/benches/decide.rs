@@ -1,5 +1,5 @@
-//! What a check costs without any transport: `decide` with cached and unique tokens against 10, 100k and 1M tenants,
-//! the whole check of the router around it, and the minting of an assertion.
+//! What a check costs without any transport: `decide` with cached and unique tokens, and beside a staged version,
+//! against 10, 100k and 1M tenants, the whole check of the router around it, and the minting of an assertion.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use benches::world::{Fixture, TOKEN_BYTES};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use decision::{AuthMode, CbaMode, Policy, World, decide};
+use decision::{AuthMode, CbaMode, Policy, World, decide, decide_beside};
 use identity::Minter;
 use prost::Message as _;
 use router::outcome::{Recorder, TokenPrefixes};
@@ -53,6 +53,19 @@ fn decisions(c: &mut Criterion) {
             });
         });
         group.finish();
+        // The same with something staged: the registry is asked twice.
+        let mut next = bearers.iter().cycle();
+        let mut next = move || next.next().map_or("", String::as_str);
+        let mut group = c.benchmark_group("decide/beside");
+        group.bench_function(BenchmarkId::from_parameter(tenants), |b| {
+            let world = fixture.world();
+            b.iter(|| {
+                let attributes = Fixture::attributes(black_box(next()));
+                let (decision, change) = decide_beside(&attributes, &world, &fixture.snapshot, fixture.now);
+                (black_box(decision).is_allow(), black_box(change))
+            });
+        });
+        group.finish();
         let mut next = bearers.iter().cycle();
         let mut next = move || next.next().map_or("", String::as_str);
         let mut group = c.benchmark_group("decide/unique");
@@ -88,6 +101,7 @@ fn check(c: &mut Criterion) {
         cba_mode: CbaMode::Enforce,
         warm: true.into(),
         strip_token: false,
+        shadow: Arc::default(),
         recorder: Recorder::new(Metrics::new(), TokenPrefixes::Hidden),
     };
     for bearer in &bearers {

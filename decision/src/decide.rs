@@ -9,12 +9,12 @@ use identity::{AssertionSlot, Identity, Minter, Refusal, Slot, VerifiedToken};
 use registry::{Snapshot, TenantView};
 
 use crate::attributes::{Attributes, Reading};
-use crate::authorize::{Permit, authorize, exempt};
+use crate::authorize::{authorize, exempt};
 use crate::credentials::{Credentials, ProtocolRewrite};
 use crate::denial::DenyReason;
 use crate::outcome::{Decision, Destination, Route};
-use crate::placement::{Placed, check_cell_claim, place, place_anonymous};
 use crate::policy::{AuthMode, CbaMode, Class, Policy, Rule};
+use crate::question::{Found, Question, Who, check_revocation};
 use crate::tenant;
 
 /// Everything a decision reads. One value per check, so that a check never sees half an update.
@@ -55,6 +55,9 @@ pub(crate) trait Witness<'w> {
     /// The rule that the policy has for the route.
     fn sees_rule(&mut self, _rule: &Rule, _strictest: bool) {}
 
+    /// What the registry is asked about the request; the steps from here to the cell read nothing else.
+    fn sees_question(&mut self, _question: &Question<'_, 'w>) {}
+
     /// The tenant that was chosen.
     fn sees_tenant(&mut self, _tenant: &TenantView<'w>) {}
 
@@ -69,7 +72,7 @@ pub(crate) trait Witness<'w> {
 }
 
 /// The witness of a check: tokens are looked up in the cache, nothing is written down.
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Witness<'_> for Nobody {
     fn verify(
@@ -135,9 +138,9 @@ pub(crate) fn walk<'w>(
 }
 
 /// The verified tokens of a request: `token` is the principal, `access` the Access token beside a bearer.
-struct Caller {
-    token: Arc<VerifiedToken>,
-    access: Option<Arc<VerifiedToken>>,
+pub(crate) struct Caller {
+    pub(crate) token: Arc<VerifiedToken>,
+    pub(crate) access: Option<Arc<VerifiedToken>>,
 }
 
 /// Verifies what was presented: all of it must be good, whatever the route asks.
@@ -196,13 +199,10 @@ struct Request<'r, 'w> {
 
 impl<'w> Request<'_, 'w> {
     fn route_caller(&self, caller: Caller, witness: &mut impl Witness<'w>) -> Result<Route<'w>, DenyReason> {
-        let claims = &caller.token.claims;
-        witness.comes_to(Step::Revocation);
-        tenant::check_revocation(claims, self.snapshot)?;
-        if let Some(access) = &caller.access {
-            tenant::check_revocation(&access.claims, self.snapshot)?;
-        }
         if let Class::Platform { platform, .. } = &self.rule.class {
+            let claims = &caller.token.claims;
+            witness.comes_to(Step::Revocation);
+            check_revocation(&caller, self.snapshot)?;
             if let Some(access) = &caller.access {
                 witness.comes_to(Step::Tenant);
                 tenant::check_agreement(claims, &access.claims, self.snapshot)?;
@@ -214,28 +214,14 @@ impl<'w> Request<'_, 'w> {
                 ..self.to(Destination::Platform(platform))
             });
         }
-        let access = caller.access.as_ref().map(|access| &access.claims);
-        witness.comes_to(Step::Tenant);
-        let tenant = tenant::lookup(claims, access, self.host, self.snapshot)?;
-        witness.sees_tenant(&tenant);
-        witness.comes_to(Step::Authorization);
-        let permit = authorize(self.rule, claims, self.now)?;
-        witness.comes_to(Step::Placement);
-        let placed = place(&permit, &tenant, self.snapshot)?;
-        witness.comes_to(Step::CellClaim);
-        let audited_cell_claim = check_cell_claim(claims, tenant.placement.as_ref(), self.world.cba_mode)?;
-        let assertion = self.assertion(
-            &caller.token.assertion,
-            &placed,
-            Some(&tenant),
-            Some(&caller.token),
-        );
+        let found = self.ask(Who::Caller(&caller), witness)?;
+        let assertion = self.assertion(&caller.token.assertion, &found, Some(&caller.token));
         Ok(Route {
-            tenant: Some(tenant.id),
+            tenant: found.tenant.map(|tenant| tenant.id),
             token: Some(caller.token),
             assertion,
-            audited_cell_claim,
-            ..self.to(Destination::Cell(placed.cell))
+            audited_cell_claim: found.audited_cell_claim,
+            ..self.to(Destination::Cell(found.placed.cell))
         })
     }
 
@@ -245,14 +231,11 @@ impl<'w> Request<'_, 'w> {
         }
         match (&self.rule.class, self.world.auth_mode) {
             (Class::Public { cell, assertion }, _) => {
-                witness.comes_to(Step::Authorization);
-                let permit = exempt(self.rule)?;
-                witness.comes_to(Step::Placement);
-                let placed = place_anonymous(&permit, cell.as_str(), self.snapshot)?;
-                let assertion = self.assertion(assertion, &placed, None, None);
+                let found = self.ask(Who::Nobody { cell: cell.as_str() }, witness)?;
+                let assertion = self.assertion(assertion, &found, None);
                 Ok(Route {
                     assertion,
-                    ..self.to(Destination::Cell(placed.cell))
+                    ..self.to(Destination::Cell(found.placed.cell))
                 })
             }
             (
@@ -263,31 +246,36 @@ impl<'w> Request<'_, 'w> {
                 _,
             ) => Ok(self.to(Destination::Platform(platform))),
             (_, AuthMode::Required) => Err(DenyReason::NoCredential),
-            (_, AuthMode::Optional | AuthMode::Disabled) => self.route_by_host(&exempt(self.rule)?, witness),
+            (_, AuthMode::Optional | AuthMode::Disabled) => self.route_by_host(witness),
         }
     }
 
     /// Dev modes: a request without a token goes where its host says.
-    fn route_by_host(
-        &self,
-        permit: &Permit,
-        witness: &mut impl Witness<'w>,
-    ) -> Result<Route<'w>, DenyReason> {
+    fn route_by_host(&self, witness: &mut impl Witness<'w>) -> Result<Route<'w>, DenyReason> {
         if let Class::Platform { platform, .. } = &self.rule.class {
+            exempt(self.rule)?;
             return Ok(self.to(Destination::Platform(platform)));
         }
-        witness.comes_to(Step::Tenant);
-        let tenant = tenant::by_host(self.host, self.snapshot)?;
-        witness.sees_tenant(&tenant);
-        witness.comes_to(Step::Placement);
-        let placed = place(permit, &tenant, self.snapshot)?;
+        let found = self.ask(Who::Host, witness)?;
         // Without a token there is nothing to keep the assertion in; dev modes may mint one a request.
-        let assertion = self.assertion(&AssertionSlot::default(), &placed, Some(&tenant), None);
+        let assertion = self.assertion(&AssertionSlot::default(), &found, None);
         Ok(Route {
-            tenant: Some(tenant.id),
+            tenant: found.tenant.map(|tenant| tenant.id),
             assertion,
-            ..self.to(Destination::Cell(placed.cell))
+            ..self.to(Destination::Cell(found.placed.cell))
         })
+    }
+
+    fn ask(&self, who: Who<'_, 'w>, witness: &mut impl Witness<'w>) -> Result<Found<'w>, DenyReason> {
+        let question = Question {
+            who,
+            rule: self.rule,
+            host: self.host,
+            cba_mode: self.world.cba_mode,
+            now: self.now,
+        };
+        witness.sees_question(&question);
+        question.answer(self.snapshot, witness)
     }
 
     fn to(&self, destination: Destination<'w>) -> Route<'w> {
@@ -302,20 +290,20 @@ impl<'w> Request<'_, 'w> {
         }
     }
 
-    /// The assertion for `placed`: the slot's, while it is for the same place and in its first half-life; else minted
+    /// The assertion for the place that was found: the slot's, while it is for the same place and in its first half-life; else minted
     /// anew.
     fn assertion(
         &self,
         slot: &AssertionSlot,
-        placed: &Placed<'_>,
-        tenant: Option<&TenantView<'_>>,
+        found: &Found<'_>,
         token: Option<&VerifiedToken>,
     ) -> Option<Arc<str>> {
         if self.world.cba_mode == CbaMode::Off {
             return None;
         }
         let minter = self.world.minter;
-        let tenant = tenant.map(|tenant| tenant.id);
+        let Found { placed, .. } = found;
+        let tenant = found.tenant.map(|tenant| tenant.id);
         let claims = token.map(|token| &token.claims);
         let of = identity::Placed {
             cell: placed.cell,

@@ -11,6 +11,8 @@
 //! 6. [`placement`]: the permit's tenant is in one cell, or on its way.
 //! 7. [`outcome`]: an allow names the cell; a denial has one reason for the operator and one code for the client.
 //!
+//! Steps 4 to 6 and the revocations are the `question` that the registry is asked; [`shadow`] asks it of a second version.
+//!
 //! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it. [`explain`] takes
 //! the same walk and tells operators what it saw.
 
@@ -28,9 +30,13 @@ pub mod authorize;
 
 pub mod placement;
 
+mod question;
+
 pub mod outcome;
 
 pub mod decide;
+
+pub mod shadow;
 
 pub mod explain;
 
@@ -40,3 +46,4 @@ pub use denial::{DenyReason, StepUp};
 pub use explain::explain;
 pub use outcome::{Decision, Destination, Route};
 pub use policy::{AuthMode, CbaMode, Policy};
+pub use shadow::decide_beside;

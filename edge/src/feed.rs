@@ -3,6 +3,7 @@
 //! a question, a few at once.
 
 mod image;
+mod staged;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -28,8 +29,10 @@ use crate::answer::{Answer, Problem};
 use crate::app::ControlPlane;
 use crate::manage::{Body, read};
 use image::Images;
+use staged::Sets;
 
 pub(crate) use image::snapshot;
+pub(crate) use staged::staged;
 
 /// Routers that may wait for news at once.
 const MOST_FOLLOWERS: usize = 4_096;
@@ -52,6 +55,7 @@ const WORTH_PACKING: usize = 1_024;
 pub struct Feed {
     recent: Recent,
     images: Arc<Images>,
+    sets: Arc<Sets>,
     followers: Arc<Semaphore>,
     asking: Arc<Semaphore>,
     stopping: Shutdown,
@@ -63,6 +67,7 @@ impl Feed {
         Self {
             recent,
             images: Arc::default(),
+            sets: Arc::default(),
             followers: Arc::new(Semaphore::new(MOST_FOLLOWERS)),
             asking: Arc::new(Semaphore::new(MOST_ASKING)),
             stopping,
@@ -173,20 +178,35 @@ pub(crate) async fn forget(
 
 /// JSON, as gzip where that is asked for and worth it.
 fn packed(body: Vec<u8>, headers: &HeaderMap) -> Response {
-    let kind = (CONTENT_TYPE, "application/json");
-    let same = (CACHE_CONTROL, "no-store");
-    let varies = (VARY, "accept-encoding");
-    let asked = headers
+    let zipped = (takes_gzip(headers) && body.len() >= WORTH_PACKING).then(|| zip(&body));
+    match zipped {
+        Some(Ok(zipped)) => json(zipped, true),
+        _ => json(body, false),
+    }
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    headers
         .get(ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(',').any(|one| one.trim() == "gzip"));
-    if asked && body.len() >= WORTH_PACKING {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        if encoder.write_all(&body).is_ok()
-            && let Ok(packed) = encoder.finish()
-        {
-            return ([kind, same, varies, (CONTENT_ENCODING, "gzip")], packed).into_response();
-        }
+        .is_some_and(|value| value.split(',').any(|one| one.trim() == "gzip"))
+}
+
+fn zip(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish()
+}
+
+fn json(body: impl IntoResponse, zipped: bool) -> Response {
+    let same = [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+        (VARY, "accept-encoding"),
+    ];
+    if zipped {
+        (same, [(CONTENT_ENCODING, "gzip")], body).into_response()
+    } else {
+        (same, body).into_response()
     }
-    ([kind, same, varies], body).into_response()
 }

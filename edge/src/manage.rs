@@ -18,6 +18,8 @@ pub(crate) mod registry;
 
 pub(crate) mod exchange;
 
+pub(crate) mod staging;
+
 pub(crate) mod placement;
 
 mod list;

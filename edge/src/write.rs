@@ -67,7 +67,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Request {
 
 impl Request {
     /// Who asks, for the change log.
-    fn actor(&self) -> Actor {
+    pub fn actor(&self) -> Actor {
         let principal = self.caller.principal.as_ref();
         Actor {
             // Every endpoint that writes needs a token, so there is one.
@@ -148,17 +148,28 @@ impl ControlPlane {
             Ok(_) => "unchanged",
             Err(_) => "refused",
         };
+        self.tell(action, outcome, applied.as_ref().ok().copied(), request);
+        applied
+    }
+
+    /// One count and one line of audit for what became of many commands, or of what was staged.
+    pub fn tell(
+        &self,
+        action: &str,
+        outcome: &'static str,
+        applied: Option<BatchApplied>,
+        request: &Request,
+    ) {
         self.metrics.write(outcome);
         tracing::info!(
             target: "audit",
-            actor = actor.name,
+            actor = request.actor().name,
             action,
             outcome,
-            changed = applied.as_ref().ok().map(|applied| applied.changed),
-            version = applied.as_ref().ok().map(|applied| applied.version.to_string()),
+            changed = applied.map(|applied| applied.changed),
+            version = applied.map(|applied| applied.version.to_string()),
             request_id = request.id,
         );
-        applied
     }
 
     async fn apply(&self, command: &Command, request: &Request) -> Result<Applied, Problem> {

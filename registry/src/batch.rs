@@ -10,7 +10,7 @@ use contract::{CellId, TenantId};
 
 use crate::command::{Command, IfVersion, Refused};
 use crate::key::Key;
-use crate::model::{Record, Versioned};
+use crate::model::{Record, StagedId, Versioned};
 use crate::transition::{Effect, Facts, needs, transition};
 use crate::version::Version;
 
@@ -27,6 +27,9 @@ pub struct Batch<'a> {
     pub condition: IfVersion,
     /// Judge only, write nothing.
     pub dry_run: bool,
+    /// Publishes this staged set: it is staged no longer in the moment in which the commands are carried out, and nothing
+    /// is if another set is staged by then, or none.
+    pub publishes: Option<StagedId>,
     /// Counts the changes that are written, while they are; they become true only all at once.
     pub progress: Option<&'a AtomicU64>,
 }
@@ -185,6 +188,15 @@ pub(crate) fn wanted(batch: &Batch<'_>) -> Result<Wanted, Refused> {
         }
     }
     Ok(wanted)
+}
+
+/// Why a set that somebody looked at is not published.
+pub(crate) fn no_longer_staged() -> BatchRefused {
+    BatchRefused::Whole(Refused::Conflict {
+        problem: "what is staged was published, replaced or withdrawn meanwhile; nothing was written"
+            .to_owned(),
+        next: "look at what is staged now, and publish that".to_owned(),
+    })
 }
 
 /// Judges every command on what the ones before it leave.

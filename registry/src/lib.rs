@@ -83,7 +83,7 @@ pub use current::{FeedStatus, Reader, Writer, channel};
 pub use key::Key;
 pub use model::{
     Cell, CellState, Change, Heartbeat, Host, Link, LinkState, MAX_OPEN, Mover, OpenStreams, Phase,
-    Placement, Record, Revocation, SetAside, Tenant, TenantState, Versioned,
+    Placement, Record, Revocation, SetAside, Shadowed, StagedId, Tenant, TenantState, Versioned,
 };
 pub use news::News;
 pub use snapshot::{Counts, LinkView, PlacementView, RecordChange, Snapshot, TenantView};

@@ -6,6 +6,7 @@
 
 mod check;
 mod heartbeat;
+mod shadow;
 
 use contract::{CellId, LinkKind, ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::version::Version;
 use check::{check_external_id, check_host};
 
 pub use heartbeat::{Heartbeat, LIVE_FOR_MS, MAX_OPEN, OpenStreams};
+pub use shadow::{Shadowed, StagedId};
 
 /// Longest external id of a link, in bytes: a Cloudflare AUD has 64, a namespaced claim is the operator's own.
 pub const MAX_EXTERNAL_ID: usize = 255;

@@ -1,21 +1,29 @@
 //! A version that is not live yet: records that shall become true together, kept beside the registry until somebody has
 //! looked at what they would change.
 //!
-//! One set is staged at a time. It is no record: staging bumps no version, and routers do not see it. Publishing imports
-//! it as one batch. A tenant that it puts into another cell is not put there but given a planned move, because only a move
-//! drains the old cell.
+//! One set is staged at a time. It is no record: staging bumps no version, and nothing is decided by it. Routers evaluate
+//! it beside the live version ([`beside`]) and count what it would change about their requests ([`live`]). Publishing
+//! imports it as one batch. A tenant that it puts into another cell is not put there but given a planned move, because
+//! only a move drains the old cell.
+
+mod beside;
+mod live;
 
 use std::collections::BTreeMap;
 
 use contract::{CellId, TenantId};
 use serde::{Deserialize, Serialize};
 
-use crate::command::Command;
+use crate::batch::{Batch, BatchApplied};
+use crate::command::{Actor, Command, IfVersion, Refused};
 use crate::exchange::{Format, Import, Unusable, read};
 use crate::key::Kind;
-use crate::model::{Phase, Placement, Record};
+use crate::model::{Phase, Placement, Record, StagedId};
 use crate::store::{Store, StoreError};
 use crate::version::Version;
+
+pub use beside::{beside, records};
+pub use live::LiveShare;
 
 /// Largest set, in bytes of JSON lines.
 pub const MAX_STAGED_BYTES: usize = 64 * 1024 * 1024;
@@ -33,8 +41,19 @@ pub struct Staged {
     pub records: String,
 }
 
+impl Staged {
+    /// Its name, which heartbeats carry.
+    #[must_use]
+    pub const fn id(&self) -> StagedId {
+        StagedId {
+            base: self.base,
+            at_ms: self.at_ms,
+        }
+    }
+}
+
 /// A tenant that would change its cell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Who.
     pub tenant: TenantId,
@@ -55,10 +74,144 @@ pub struct Publication {
     pub seen: Version,
 }
 
+/// What publishing a set does, or would do.
+#[derive(Debug)]
+pub struct Outcome {
+    /// By whom it was staged, when, and on which version.
+    pub staged: Staged,
+    /// Tenants that get a planned move, by id.
+    pub moves: Vec<Moved>,
+    /// The version that was looked at.
+    pub seen: Version,
+    /// What the batch did, or would do.
+    pub applied: BatchApplied,
+}
+
+/// What publishing would change: the records by themselves, and what routers saw of it on live requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Diff {
+    /// Who staged the set.
+    pub staged_by: String,
+    /// When, milliseconds since 1970.
+    pub staged_at_ms: i64,
+    /// The registry's version then.
+    pub base: Version,
+    /// The registry's version that it is compared with.
+    pub version: Version,
+    /// Tenants that would change cell, by id.
+    pub moves: Vec<Moved>,
+    /// Records that would change.
+    pub changed: u64,
+    /// Records that are so already.
+    pub unchanged: u64,
+    /// Live requests.
+    pub live: LiveShare,
+}
+
+/// Stages a set in place of the one before, if it could be published now.
+pub async fn stage(store: &impl Store, records: String, actor: &Actor) -> Result<Outcome, Unusable> {
+    if records.len() > MAX_STAGED_BYTES {
+        return Err(Unusable::File(format!(
+            "a set of more than {MAX_STAGED_BYTES} bytes is not staged; stage only the records that change"
+        )));
+    }
+    let publication = publication(store, &records).await?;
+    let staged = Staged {
+        by: actor.name.clone(),
+        at_ms: store.now_ms(),
+        base: publication.seen,
+        records,
+    };
+    let outcome = carry_out(store, publication, staged, actor, None, true).await?;
+    store.stage(&outcome.staged).await.map_err(unread)?;
+    Ok(outcome)
+}
+
+/// What publishing would change; `None` where nothing is staged.
+pub async fn diff(store: &impl Store) -> Result<Option<Diff>, Unusable> {
+    let Some(staged) = store.staged().await.map_err(unread)? else {
+        return Ok(None);
+    };
+    let publication = publication(store, &staged.records).await?;
+    // Nobody signs a dry run.
+    let actor = Actor::new(staged.by.as_str());
+    let outcome = carry_out(store, publication, staged, &actor, None, true).await?;
+    let heartbeats = store.heartbeats().await.map_err(unread)?;
+    Ok(Some(Diff {
+        live: LiveShare::of(outcome.staged.id(), &heartbeats, store.now_ms()),
+        staged_by: outcome.staged.by,
+        staged_at_ms: outcome.staged.at_ms,
+        base: outcome.staged.base,
+        version: outcome.seen,
+        moves: outcome.moves,
+        changed: outcome.applied.changed,
+        unchanged: outcome.applied.unchanged,
+    }))
+}
+
+/// Makes what is staged true, and stages it no longer, both or neither; `None` where nothing is staged. `condition` is
+/// about the registry's own version: that of the diff that somebody looked at.
+pub async fn publish(
+    store: &impl Store,
+    condition: IfVersion,
+    actor: &Actor,
+) -> Result<Option<Outcome>, Unusable> {
+    let Some(staged) = store.staged().await.map_err(unread)? else {
+        return Ok(None);
+    };
+    let publication = publication(store, &staged.records).await?;
+    if let IfVersion::Is(expected) = condition
+        && expected != publication.seen
+    {
+        return Err(Unusable::Refused(Refused::StaleVersion {
+            what: "the registry".to_owned(),
+            expected,
+            found: publication.seen,
+        }));
+    }
+    let publishes = Some(staged.id());
+    let outcome = carry_out(store, publication, staged, actor, publishes, false).await?;
+    Ok(Some(outcome))
+}
+
+async fn carry_out(
+    store: &impl Store,
+    publication: Publication,
+    staged: Staged,
+    actor: &Actor,
+    publishes: Option<StagedId>,
+    dry_run: bool,
+) -> Result<Outcome, Unusable> {
+    let Publication { import, moves, seen } = publication;
+    let batch = Batch {
+        commands: &import.commands,
+        // Who would change cell was looked at in this version.
+        condition: IfVersion::Is(seen),
+        dry_run,
+        publishes,
+        progress: None,
+    };
+    match store.apply_all(&batch, actor).await {
+        Ok(applied) => Ok(Outcome {
+            staged,
+            moves,
+            seen,
+            applied,
+        }),
+        Err(refused) => Err(import.refused(refused)),
+    }
+}
+
+fn unread(error: StoreError) -> Unusable {
+    Unusable::Refused(error.into())
+}
+
 /// What a staged set would do to the registry as it is now.
 pub async fn publication(store: &impl Store, records: &str) -> Result<Publication, Unusable> {
-    let unread = |error: StoreError| Unusable::Refused(error.into());
-    let mut import = read(records.as_bytes(), Format::Jsonl)?;
+    // A large set takes a second to read; other requests of this process go on.
+    let owned = records.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read(owned.as_bytes(), Format::Jsonl));
+    let mut import = reading.await.map_err(std::io::Error::other)??;
     let seen = store.position().await.map_err(unread)?.version;
     let mut moves = Vec::new();
     if import

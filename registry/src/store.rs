@@ -21,7 +21,7 @@ use crate::batch::{Batch, BatchApplied, BatchRefused, Groups};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
-use crate::model::{Cell, Change, Heartbeat, Record, SetAside, Versioned};
+use crate::model::{Cell, Change, Heartbeat, Record, SetAside, StagedId, Versioned};
 use crate::placement::Cells;
 use crate::staging::Staged;
 use crate::version::{Position, Version};
@@ -87,6 +87,9 @@ pub trait Store: Send + Sync {
 
     /// What is staged.
     fn staged(&self) -> impl Future<Output = Result<Option<Staged>, StoreError>> + Send;
+
+    /// Which set is staged, without its records: cheap enough for every heartbeat.
+    fn staged_id(&self) -> impl Future<Output = Result<Option<StagedId>, StoreError>> + Send;
 
     /// Forgets what is staged; whether there was anything.
     fn unstage(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;

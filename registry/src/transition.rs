@@ -17,6 +17,8 @@ mod placements;
 mod restore;
 mod tenants;
 
+pub(crate) use import::spelled;
+
 use std::collections::BTreeMap;
 
 use contract::{CellId, TenantId};
@@ -98,7 +100,7 @@ pub fn subject(command: &Command) -> Option<Key> {
             subject,
             token_id,
         } => revocation_key(provider, subject.as_deref(), token_id.as_deref()),
-        Command::Import { record } => import::spelled(record).key(),
+        Command::Import { record } => spelled(record).key(),
         Command::Restore { record } => record.key(),
         Command::Withdraw { key } => key.clone(),
         Command::Adopt => return None,

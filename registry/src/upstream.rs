@@ -7,8 +7,9 @@ mod feed;
 use serde::{Deserialize, Serialize};
 
 use crate::feed::{Next, Source};
-use crate::model::Heartbeat;
+use crate::model::{Heartbeat, StagedId};
 use crate::snapshot::Snapshot;
+use crate::staging::Staged;
 use crate::store::{AnySource, AnyStore, Open, Store as _, StoreError};
 use crate::version::Position;
 
@@ -43,6 +44,16 @@ pub struct Fleet {
     pub known: Vec<Heartbeat>,
     /// Why this one could not be taken.
     pub refused: Option<String>,
+    /// Which set is staged, for routers to evaluate. A control plane of an earlier release says nothing.
+    #[serde(default)]
+    pub staged: Option<StagedId>,
+}
+
+/// What the control plane answers to whoever asks for the staged set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedAnswer {
+    /// The set; `None` where nothing is staged.
+    pub staged: Option<Staged>,
 }
 
 fn is_feed(url: &str) -> bool {
@@ -86,6 +97,14 @@ impl Upstream {
         }
     }
 
+    /// What is staged, with its records.
+    pub async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+        match self {
+            Self::Store(store) => store.staged().await,
+            Self::Feed(client) => feed::staged(client).await,
+        }
+    }
+
     /// Forgets a router that stops in an orderly way.
     pub async fn forget(&self, router: &str) -> Result<(), StoreError> {
         match self {
@@ -98,11 +117,13 @@ impl Upstream {
 /// Takes a heartbeat. What is known of the others is told also where the store cannot be written.
 pub async fn beat(store: &AnyStore, heartbeat: &Heartbeat) -> Result<Fleet, StoreError> {
     let known = store.heartbeats().await?;
+    let staged = store.staged_id().await?;
     let refused = store.beat(heartbeat).await.err();
     Ok(Fleet {
         now_ms: store.now_ms(),
         known,
         refused: refused.map(|error| error.to_string()),
+        staged,
     })
 }
 

@@ -28,7 +28,7 @@ use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
-use crate::{access_log, following, grpc, policy_file};
+use crate::{access_log, following, grpc, policy_file, shadow};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -144,6 +144,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         cba_mode: config.cba_mode,
         warm: AtomicBool::new(false),
         strip_token: config.strip_token,
+        shadow: Arc::default(),
         recorder: Recorder::new(
             metrics.clone(),
             if config.print_token_prefixes {
@@ -196,11 +197,19 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         background.spawn(tls.follow(failed, stopped()));
     }
     background.spawn(xds.clone().follow(stopped().fired()));
+    background.spawn(shadow::follow(
+        edge.shadow.clone(),
+        opened.clone(),
+        registry.clone(),
+        metrics.clone(),
+        stopped(),
+    ));
     let beats = Beats {
         fleet: fleet.clone(),
         registry,
         xds: xds.clone(),
         streams: streams.clone(),
+        shadow: edge.shadow.clone(),
         metrics: metrics.clone(),
     };
     background.spawn(beats.run(opened, stopped()));

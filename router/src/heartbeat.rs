@@ -13,6 +13,7 @@ use registry::{Heartbeat, Reader};
 use serde_json::Value;
 
 use crate::following::Opened;
+use crate::shadow::Shadow;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::xds::Xds;
@@ -135,6 +136,8 @@ pub struct Beats {
     pub xds: Xds,
     /// What Envoys hold open.
     pub streams: Arc<Streams>,
+    /// How staged records would have decided.
+    pub shadow: Arc<Shadow>,
     /// Counts failures.
     pub metrics: Metrics,
 }
@@ -160,7 +163,7 @@ impl Beats {
             } else {
                 BETWEEN
             };
-            let exchanged = exchange(&upstream, &self.fleet, heartbeat, beaten);
+            let exchanged = exchange(&upstream, &self.fleet, &self.shadow, heartbeat, beaten);
             match tokio::time::timeout(DEADLINE, exchanged).await {
                 Ok(Ok(())) => (beaten, warned) = (true, false),
                 failed => {
@@ -200,15 +203,17 @@ impl Beats {
             keys: vec![self.fleet.own.clone()],
             xds: self.xds.acknowledged(),
             open: self.streams.of_draining(&snapshot, Instant::now()),
+            shadow: self.shadow.report(),
             ..Heartbeat::new(self.fleet.router_id.clone(), snapshot.version())
         }
     }
 }
 
-/// Learns the others' keys, which must work even where our own beat cannot be written, then beats.
+/// Learns the others' keys and what is staged, which must work even where our own beat cannot be written, then beats.
 async fn exchange(
     upstream: &Upstream,
     fleet: &Fleet,
+    shadow: &Shadow,
     heartbeat: Heartbeat,
     beaten: bool,
 ) -> Result<(), String> {
@@ -218,6 +223,7 @@ async fn exchange(
         .map_err(|error| error.to_string())?;
     let known = heard.known;
     fleet.learn(&known, heard.now_ms);
+    shadow.hear(heard.staged);
     if let Some(refused) = heard.refused {
         return Err(refused);
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use decision::shadow::Change;
 use decision::{Attributes, Decision};
 use prometheus_client::metrics::counter::Counter;
 
@@ -41,6 +42,11 @@ impl Recorder {
     #[must_use]
     pub const fn new(metrics: Metrics, prefixes: TokenPrefixes) -> Self {
         Self { metrics, prefixes }
+    }
+
+    /// Counts what a staged set would change about a check.
+    pub fn shadowed(&self, change: Change) {
+        self.metrics.shadowed(change).map(Counter::inc);
     }
 
     /// Starts the clock. A record that is dropped unrecorded (the check was cancelled or unwound) counts as that.

@@ -5,6 +5,7 @@ mod verifier;
 use std::sync::Arc;
 
 use contract::Code;
+use decision::shadow::Change;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -30,6 +31,12 @@ pub struct CodeLabel {
     code: &'static str,
 }
 
+/// The label of checks that a staged set was evaluated on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ChangeLabel {
+    change: &'static str,
+}
+
 /// The label of errors in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
@@ -43,6 +50,7 @@ pub struct Metrics {
     /// Checks that forwarded.
     pub allowed: Counter,
     denied: Arc<[(Code, Counter)]>,
+    shadowed: Arc<[(Change, Counter)]>,
     /// Checks whose caller went away, or that unwound, before an outcome.
     pub cancelled: Counter,
     /// Time in the decision, in seconds.
@@ -112,7 +120,22 @@ impl Metrics {
                 )
             })
             .collect();
+        let shadowed_family = Family::<ChangeLabel, Counter>::default();
+        let shadowed = Change::ALL
+            .into_iter()
+            .map(|change| {
+                let label = ChangeLabel {
+                    change: change.as_str(),
+                };
+                (change, shadowed_family.get_or_create(&label).clone())
+            })
+            .collect();
 
+        registry.register(
+            "checks_shadowed",
+            "Checks that a staged set was evaluated on, by what it would change",
+            shadowed_family,
+        );
         registry.register(
             "checks_allowed",
             "Checks that forwarded the request",
@@ -199,6 +222,7 @@ impl Metrics {
             registry: Arc::new(registry),
             allowed,
             denied,
+            shadowed,
             cancelled,
             check_seconds,
             cell_claims_audited,
@@ -224,6 +248,15 @@ impl Metrics {
         self.denied
             .iter()
             .find(|(known, _)| *known == code)
+            .map(|(_, counter)| counter)
+    }
+
+    /// The counter of what a staged set would change.
+    #[must_use]
+    pub fn shadowed(&self, change: Change) -> Option<&Counter> {
+        self.shadowed
+            .iter()
+            .find(|(known, _)| *known == change)
             .map(|(_, counter)| counter)
     }
 

@@ -7,11 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use contract::api::Explained;
-use decision::{Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide, explain};
+use decision::{
+    Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide, decide_beside, explain,
+};
 use identity::{Explanation, Identity, Minter};
 use registry::{Reader, Snapshot};
 
 use crate::outcome::{Outcome, Recorder};
+use crate::shadow::{Evaluation, Shadow};
 
 /// Everything that checks share.
 pub struct Edge {
@@ -33,6 +36,8 @@ pub struct Edge {
     pub warm: AtomicBool,
     /// `FORWARD_TOKEN=strip`: cells do not receive the credential headers.
     pub strip_token: bool,
+    /// What is staged, evaluated beside the registry's snapshot.
+    pub shadow: Arc<Shadow>,
     /// Counts and logs outcomes.
     pub recorder: Recorder,
 }
@@ -44,10 +49,14 @@ impl Edge {
     pub fn check<R>(&self, attributes: &Attributes<'_>, render: impl FnOnce(&Outcome<'_, '_>) -> R) -> R {
         let snapshot = self.registry.load();
         let policy = self.policy.load();
+        let staged = self.shadow.current();
         let world = self.world(&snapshot, &policy);
         let timer = self.recorder.start();
-        let decision = catch_unwind(AssertUnwindSafe(|| decide(attributes, &world, unix_seconds())))
-            .unwrap_or(Decision::Deny(DenyReason::NotReady("the decision panicked")));
+        let decision = catch_unwind(AssertUnwindSafe(|| match staged.as_deref() {
+            None => decide(attributes, &world, unix_seconds()),
+            Some(staged) => self.decide_beside(attributes, &world, staged),
+        }))
+        .unwrap_or(Decision::Deny(DenyReason::NotReady("the decision panicked")));
         let outcome = Outcome {
             attributes,
             decision,
@@ -55,6 +64,20 @@ impl Edge {
         };
         timer.record(&outcome);
         render(&outcome)
+    }
+
+    fn decide_beside<'w>(
+        &self,
+        attributes: &Attributes<'_>,
+        world: &World<'w>,
+        staged: &'w Evaluation,
+    ) -> Decision<'w> {
+        let (decision, change) = decide_beside(attributes, world, staged.snapshot(), unix_seconds());
+        if let Some(change) = change {
+            staged.count(change);
+            self.recorder.shadowed(change);
+        }
+        decision
     }
 
     /// Explains one request, for operators. Not recorded: nobody's request is decided.

@@ -95,7 +95,7 @@ as it is, so that a file can be imported twice. Other writers wait meanwhile.")]
 Examples:
   alphaswarm registry export --output next.jsonl           edit it, then
   alphaswarm registry stage next.jsonl                     keep it beside the live version,
-  alphaswarm registry diff                                 see who would change cell,
+  alphaswarm registry diff                                 see who would change cell, and how many requests,
   alphaswarm registry publish                              and make it so, or
   alphaswarm registry unstage                              forget it")]
     Stage {
@@ -106,8 +106,13 @@ Examples:
         #[arg(long, value_name = "NAME")]
         actor: Option<String>,
     },
-    /// Show what publishing the staged records would change, and which tenants would change cell.
-    #[command(after_help = "Example:\n  alphaswarm registry diff --json")]
+    /// Show what publishing the staged records would change: which tenants, and which share of live requests.
+    #[command(after_help = "\
+Example:
+  alphaswarm registry diff --json
+
+Live routers evaluate what is staged on their requests, from about a second after it was staged, and answer them as
+before. Counts are of all live routers since each began.")]
     Diff,
     /// Make the staged records true: all of them, or none.
     #[command(after_help = "\

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::attributes::Field;
 
+mod beside;
 mod explaining;
 
 const NOW: i64 = 1_800_000_000;
@@ -335,8 +336,7 @@ impl Default for Ask<'_> {
     }
 }
 
-/// Renders the outcome as the cell or the reason.
-fn ask(ask: &Ask<'_>) -> String {
+fn world_of(ask: &Ask<'_>) -> World<'static> {
     let mut world = World {
         snapshot: Some(&FIXTURE.snapshot),
         identity: &FIXTURE.identity,
@@ -347,7 +347,11 @@ fn ask(ask: &Ask<'_>) -> String {
         warm: true,
     };
     (ask.world)(&mut world);
-    let bearer = ask.bearer.as_ref().map(|token| format!("Bearer {token}"));
+    world
+}
+
+/// `bearer` is the whole header.
+fn attributes_of<'a>(ask: &'a Ask<'_>, bearer: Option<&'a str>) -> Attributes<'a> {
     let mut attributes = Attributes {
         method: "GET",
         host: ask.host,
@@ -355,19 +359,32 @@ fn ask(ask: &Ask<'_>) -> String {
         vouched: ask.vouched,
         ..Attributes::default()
     };
-    if let Some(bearer) = &bearer {
+    if let Some(bearer) = bearer {
         attributes.authorization = Field::One(bearer.as_bytes());
     }
     if let Some(access) = &ask.access {
         attributes.access_assertion = Field::One(access.as_bytes());
     }
-    // Twice: the second decision is on what the first one left in the caches.
-    let outcome = || match decide(&attributes, &world, NOW) {
+    attributes
+}
+
+/// The outcome as the cell or the reason.
+fn told(decision: &Decision<'_>) -> String {
+    match decision {
         Decision::Allow(route) => format!("{} {}", route.tenant.unwrap_or("-"), route.destination),
         Decision::Deny(reason) => format!("{reason:?}"),
-    };
+    }
+}
+
+fn ask(ask: &Ask<'_>) -> String {
+    let world = world_of(ask);
+    let bearer = ask.bearer.as_ref().map(|token| format!("Bearer {token}"));
+    let attributes = attributes_of(ask, bearer.as_deref());
+    // Twice: the second decision is on what the first one left in the caches.
+    let outcome = || told(&decide(&attributes, &world, NOW));
     let fresh = outcome();
     explaining::agrees(&attributes, &world);
+    beside::agrees(&attributes, &world);
     assert_eq!(outcome(), fresh);
     explaining::agrees(&attributes, &world);
     fresh

@@ -78,6 +78,7 @@ mod operators;
 mod policy_reload;
 mod revocation;
 mod secrecy;
+mod shadow;
 mod step_up;
 mod token_prefixes;
 

@@ -31,11 +31,11 @@ pub fn document() -> Value {
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
             .collect();
         // Where the body is a file, what is taken besides stands in the query.
-        let file = path.ends_with("/import");
-        if file {
-            operation.insert("requestBody".to_owned(), files());
+        let file = file_types(method, path);
+        if let Some(types) = file {
+            operation.insert("requestBody".to_owned(), files(types));
         }
-        if method == "get" || file {
+        if method == "get" || file.is_some() {
             parameters.extend(takes.iter().map(|(name, kind, about)| {
                 json!({"name": name, "in": "query", "required": !kind.ends_with('?'), "description": about,
                     "schema": {"type": kind.trim_end_matches('?')}})
@@ -65,10 +65,22 @@ pub fn document() -> Value {
     })
 }
 
-/// Records as lines or rows.
-fn files() -> Value {
-    let text = || json!({"schema": {"type": "string"}});
-    json!({"required": true, "content": {"application/x-ndjson": text(), "text/csv": text()}})
+/// How a file of records may be written, where the body is one: as lines or as rows.
+fn file_types(method: &str, path: &str) -> Option<&'static [&'static str]> {
+    match (method, path) {
+        ("post", "/manage/registry/import") => Some(&["application/x-ndjson", "text/csv"]),
+        ("put", "/manage/registry/staged") => Some(&["application/x-ndjson"]),
+        _ => None,
+    }
+}
+
+fn files(types: &[&str]) -> Value {
+    let text = json!({"schema": {"type": "string"}});
+    let content: Map<String, Value> = types
+        .iter()
+        .map(|name| ((*name).to_owned(), text.clone()))
+        .collect();
+    json!({"required": true, "content": content})
 }
 
 fn body(takes: super::fields::Fields) -> Value {

@@ -113,6 +113,7 @@ async fn take(
         commands: &import.commands,
         condition,
         dry_run: query.dry_run,
+        publishes: None,
         progress: None,
     };
     let applied = state.write_all(&batch, "import", request).await;
@@ -121,7 +122,7 @@ async fn take(
 }
 
 /// What is wrong with a file. Its rows are the caller's own, so each may be told.
-fn unusable(error: Unusable) -> Problem {
+pub(super) fn unusable(error: Unusable) -> Problem {
     match error {
         Unusable::Rows { errors, count } => {
             let told: Vec<String> = errors
@@ -175,6 +176,7 @@ pub(crate) async fn roll_back(
             commands: &plan.commands,
             condition: IfVersion::Is(plan.from),
             dry_run,
+            publishes: None,
             progress: None,
         };
         let applied =

@@ -3,7 +3,7 @@
 use contract::{CellId, TenantId};
 use serde::{Deserialize, Serialize};
 
-use super::Placement;
+use super::{Placement, Shadowed};
 use crate::version::Version;
 
 /// How long a router counts as live after its last heartbeat. Routers beat every second or two; a router that is cut
@@ -34,6 +34,9 @@ pub struct Heartbeat {
     /// Long streams that its Envoys hold open for tenants that drain, at most [`MAX_OPEN`] entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<OpenStreams>,
+    /// What the staged set would change about its requests; `None` while it evaluates none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowed>,
 }
 
 /// Streams of one tenant that an Envoy holds open to one cell.
@@ -58,6 +61,7 @@ impl Heartbeat {
             keys: Vec::new(),
             xds: None,
             open: Vec::new(),
+            shadow: None,
         }
     }
 

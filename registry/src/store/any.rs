@@ -8,7 +8,7 @@ use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::{Next, Source};
 use crate::key::{Key, Kind};
-use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::model::{Change, Heartbeat, Record, StagedId, Versioned};
 use crate::placement::Cells;
 use crate::snapshot::Snapshot;
 use crate::staging::Staged;
@@ -140,6 +140,10 @@ impl Store for AnyStore {
 
     async fn staged(&self) -> Result<Option<Staged>, StoreError> {
         each!(self, Self, store => Box::pin(store.staged()).await)
+    }
+
+    async fn staged_id(&self) -> Result<Option<StagedId>, StoreError> {
+        each!(self, Self, store => Box::pin(store.staged_id()).await)
     }
 
     async fn unstage(&self) -> Result<bool, StoreError> {

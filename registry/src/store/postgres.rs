@@ -28,7 +28,7 @@ use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
-use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::model::{Change, Heartbeat, Record, StagedId, Versioned};
 use crate::placement::Cells;
 use crate::staging::Staged;
 use crate::version::{Position, Version};
@@ -257,6 +257,10 @@ impl Store for PostgresStore {
 
     async fn staged(&self) -> Result<Option<Staged>, StoreError> {
         reading!(self, connection => staged::staged(connection))
+    }
+
+    async fn staged_id(&self) -> Result<Option<StagedId>, StoreError> {
+        reading!(self, connection => staged::staged_id(connection))
     }
 
     async fn unstage(&self) -> Result<bool, StoreError> {

@@ -21,7 +21,7 @@ use crate::batch::{Batch, BatchApplied, BatchRefused};
 use crate::command::{Actor, Applied, Command, IfVersion, Refused};
 use crate::feed::Source;
 use crate::key::{Key, Kind};
-use crate::model::{Change, Heartbeat, Record, Versioned};
+use crate::model::{Change, Heartbeat, Record, StagedId, Versioned};
 use crate::placement::Cells;
 use crate::staging::Staged;
 use crate::version::{Position, Version};
@@ -219,6 +219,16 @@ impl Store for SqliteStore {
         self.in_time(async {
             let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
             staged::staged(&mut connection)
+                .await
+                .map_err(|error| self.failed(&error))
+        })
+        .await
+    }
+
+    async fn staged_id(&self) -> Result<Option<StagedId>, StoreError> {
+        self.in_time(async {
+            let mut connection = self.read.acquire().await.map_err(|error| self.failed(&error))?;
+            staged::staged_id(&mut connection)
                 .await
                 .map_err(|error| self.failed(&error))
         })

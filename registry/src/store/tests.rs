@@ -268,6 +268,8 @@ on_every_database! {
         members_of_a_group_share_no_cell_however_they_come;
     staged:
         what_is_staged_is_kept_and_is_no_version,
+        publishing_and_unstaging_are_one,
+        heartbeats_name_what_is_staged,
         a_rollback_reads_no_further_than_the_log;
     turns:
         of_writers_with_the_same_view_one_wins,

@@ -12,7 +12,7 @@ use crate::model::{Cell, CellState, Host, Link, LinkState, Phase, Placement, Rec
 use crate::version::Version;
 
 /// The record as the registry spells it: links and hosts may come as a portal or a person wrote them.
-pub(super) fn spelled(record: &Record) -> Record {
+pub(crate) fn spelled(record: &Record) -> Record {
     match record {
         Record::Link(link) => Record::Link(Link {
             external_id: tenants::plain_external_id(&link_id(link)),

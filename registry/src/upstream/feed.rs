@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::Fleet;
 use super::client::{Client, Question};
+use super::{Fleet, StagedAnswer};
 use crate::feed::{Next, Source};
 use crate::model::Heartbeat;
 use crate::snapshot::{RecordChange, Snapshot};
+use crate::staging::{MAX_STAGED_BYTES, Staged};
 use crate::store::StoreError;
 use crate::version::{Position, Version};
 
@@ -27,6 +28,8 @@ const MAX_NEWS: usize = 256 << 20;
 const MAX_IMAGE: usize = 8 << 30;
 /// The most that is said of a fleet, in bytes: some thousand routers.
 const MAX_FLEET: usize = 4 << 20;
+/// The most of one answer with a staged set, in bytes: as JSON text within JSON, each byte takes two at most.
+const MAX_STAGED: usize = 2 * MAX_STAGED_BYTES + (64 << 10);
 
 /// Follows a control plane.
 pub struct FeedSource {
@@ -115,6 +118,19 @@ pub(super) async fn beat(client: &Client, heartbeat: &Heartbeat) -> Result<Fleet
             most: MAX_FLEET,
         })
         .await
+}
+
+/// `None` where nothing is staged.
+pub(super) async fn staged(client: &Client) -> Result<Option<Staged>, StoreError> {
+    let question = Question {
+        method: Method::GET,
+        path: "/staged",
+        body: None,
+        deadline: LOAD,
+        most: MAX_STAGED,
+    };
+    let answer: StagedAnswer = client.ask(question).await?;
+    Ok(answer.staged)
 }
 
 pub(super) async fn forget(client: &Client, router: &str) -> Result<(), StoreError> {

@@ -39,6 +39,7 @@ pub(super) async fn import(
         commands: &import.commands,
         condition: IfVersion::Any,
         dry_run: args.dry_run,
+        publishes: None,
         progress: Some(&written),
     };
     let applying = registry.store.apply_all(&batch, &actor);

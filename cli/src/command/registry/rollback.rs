@@ -22,6 +22,7 @@ pub(super) async fn run(
         // What somebody writes meanwhile would be overwritten unseen.
         condition: IfVersion::Is(plan.from),
         dry_run,
+        publishes: None,
         progress: None,
     };
     let applied = match registry.store.apply_all(&batch, &actor).await {

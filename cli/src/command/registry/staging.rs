@@ -3,8 +3,8 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use registry::staging::{MAX_STAGED_BYTES, Moved, Publication, Staged, publication};
-use registry::{Actor, Batch, BatchApplied, IfVersion, Store as _};
+use registry::staging::{self, LiveShare, MAX_STAGED_BYTES, Moved, Outcome};
+use registry::{BatchApplied, IfVersion, Store as _};
 use serde_json::json;
 
 use super::exchange::{is_stream, wrong};
@@ -20,16 +20,16 @@ pub(super) async fn stage(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let actor = registry.actor(actor)?;
-    let records = read(file)?;
-    let (publication, applied) = judge(registry, &records, &actor, true, output).await?;
-    let staged = Staged {
-        by: actor.name,
-        at_ms: registry.store.now_ms(),
-        base: publication.seen,
-        records,
-    };
-    registry.store.stage(&staged).await.map_err(unusable)?;
-    say("staged", applied, &publication.moves, output)
+    match staging::stage(&registry.store, read(file)?, &actor).await {
+        Ok(outcome) => {
+            say(&outcome, true, output)?;
+            next(
+                "alphaswarm registry diff, which shows what live requests would see of it",
+                output,
+            )
+        }
+        Err(error) => Err(wrong(&error, output)?),
+    }
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -53,63 +53,71 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(records)
 }
 
-/// What publishing would do, or does.
-async fn judge(
-    registry: &Registry,
-    records: &str,
-    actor: &Actor,
-    dry_run: bool,
-    output: &mut Output<'_>,
-) -> Result<(Publication, BatchApplied), Failure> {
-    let publication = match publication(&registry.store, records).await {
-        Ok(publication) => publication,
+fn nothing_staged() -> Failure {
+    Failure::failed("nothing is staged")
+        .next("alphaswarm registry stage FILE")
+        .code("not_found")
+}
+
+/// Shows who would change cell, and what live requests would see of it.
+pub(super) async fn diff(registry: &Registry, output: &mut Output<'_>) -> Result<(), Failure> {
+    let diff = match staging::diff(&registry.store).await {
+        Ok(diff) => diff.ok_or_else(nothing_staged)?,
         Err(error) => return Err(wrong(&error, output)?),
     };
-    let batch = Batch {
-        commands: &publication.import.commands,
-        // Who would change cell was looked at in this version.
-        condition: IfVersion::Is(publication.seen),
-        dry_run,
-        progress: None,
-    };
-    match registry.store.apply_all(&batch, actor).await {
-        Ok(applied) => Ok((publication, applied)),
-        Err(error) => Err(wrong(&publication.import.refused(error), output)?),
-    }
-}
-
-async fn staged(registry: &Registry) -> Result<Staged, Failure> {
-    let staged = registry.store.staged().await.map_err(unusable)?;
-    staged.ok_or_else(|| {
-        Failure::failed("nothing is staged")
-            .next("alphaswarm registry stage FILE")
-            .code("not_found")
-    })
-}
-
-/// Shows who would change cell.
-pub(super) async fn diff(registry: &Registry, output: &mut Output<'_>) -> Result<(), Failure> {
-    let staged = staged(registry).await?;
-    // Nobody signs a dry run.
-    let actor = Actor::new(staged.by.as_str());
-    let (publication, applied) = judge(registry, &staged.records, &actor, true, output).await?;
     if output.is_json() {
-        let value = json!({
-            "staged_by": staged.by, "base": staged.base, "version": publication.seen, "moves": publication.moves,
-            "changed": applied.changed, "unchanged": applied.unchanged,
-        });
-        return output.record(&value, &[]);
+        return output.record(&diff, &[]);
     }
-    output.list(&publication.moves, "no tenant would change cell")?;
+    output.list(&diff.moves, "no tenant would change cell")?;
     output.line("")?;
     output.line(&format!(
         "{} records would change, {} of them by a move; {} are so already (staged by {} at version {})",
-        applied.changed,
-        publication.moves.len(),
-        applied.unchanged,
-        staged.by,
-        staged.base
-    ))
+        diff.changed,
+        diff.moves.len(),
+        diff.unchanged,
+        diff.staged_by,
+        diff.base
+    ))?;
+    for line in live_lines(&diff.live) {
+        output.line(&line)?;
+    }
+    Ok(())
+}
+
+/// What routers saw of it, for people. No data is no share.
+fn live_lines(live: &LiveShare) -> Vec<String> {
+    let mut lines = Vec::new();
+    let part = |count: u64| match live.share(count) {
+        Some(share) => format!("{count} ({:.2} %)", share * 100.0),
+        None => count.to_string(),
+    };
+    if live.requests == 0 {
+        lines.push("no live requests evaluated yet".to_owned());
+    } else {
+        lines.push(format!(
+            "of {} live requests, {} would change cell, {} would be newly denied, {} newly allowed",
+            live.requests,
+            part(live.other_cell),
+            part(live.denied),
+            part(live.allowed)
+        ));
+        if live.other_tenant > 0 {
+            lines.push(format!(
+                "{} would stay in their cell, but as another tenant's",
+                part(live.other_tenant)
+            ));
+        }
+    }
+    match (live.evaluating.len(), live.waiting.as_slice()) {
+        (0, []) => lines.push("no router is live".to_owned()),
+        (count, []) => lines.push(format!("evaluated by all {count} live routers")),
+        (count, waiting) => lines.push(format!(
+            "evaluated by {count} of {} live routers; not reported yet: {}",
+            count + waiting.len(),
+            waiting.join(", ")
+        )),
+    }
+    lines
 }
 
 /// Makes the staged records true.
@@ -119,20 +127,26 @@ pub(super) async fn publish(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let actor = registry.actor(actor)?;
-    let staged = staged(registry).await?;
-    let (publication, applied) = judge(registry, &staged.records, &actor, false, output).await?;
-    // Staged still if this fails: publishing it again changes nothing.
-    registry.store.unstage().await.map_err(unusable)?;
-    say("published", applied, &publication.moves, output)?;
-    if !output.is_json() {
-        for moved in &publication.moves {
-            output.progress(&format!(
-                "next: alphaswarm tenants move --tenant {} --to {}",
-                moved.tenant, moved.to
-            ))?;
-        }
+    let outcome = match staging::publish(&registry.store, IfVersion::Any, &actor).await {
+        Ok(outcome) => outcome.ok_or_else(nothing_staged)?,
+        Err(error) => return Err(wrong(&error, output)?),
+    };
+    say(&outcome, false, output)?;
+    for moved in &outcome.moves {
+        let Moved { tenant, to, .. } = moved;
+        next(
+            &format!("alphaswarm tenants move --tenant {tenant} --to {to}"),
+            output,
+        )?;
     }
     Ok(())
+}
+
+fn next(step: &str, output: &mut Output<'_>) -> Result<(), Failure> {
+    if output.is_json() {
+        return Ok(());
+    }
+    output.progress(&format!("next: {step}"))
 }
 
 /// Forgets the staged records.
@@ -146,17 +160,14 @@ pub(super) async fn unstage(registry: &Registry, output: &mut Output<'_>) -> Res
     output.result(&json!({ "forgotten": forgotten }), sentence)
 }
 
-fn say(done: &str, applied: BatchApplied, moves: &[Moved], output: &mut Output<'_>) -> Result<(), Failure> {
+fn say(outcome: &Outcome, staged: bool, output: &mut Output<'_>) -> Result<(), Failure> {
     let BatchApplied {
         changed,
         unchanged,
         version,
-        ..
-    } = applied;
-    let staged = done == "staged";
-    let value =
-        json!({ "changed": changed, "unchanged": unchanged, "moves": moves.len(), "published": !staged });
-    let moves = moves.len();
+    } = outcome.applied;
+    let moves = outcome.moves.len();
+    let value = json!({ "changed": changed, "unchanged": unchanged, "moves": moves, "published": !staged });
     let sentence = if staged {
         format!(
             "staged: {changed} records would change, {moves} of them by a move; {unchanged} are so already"

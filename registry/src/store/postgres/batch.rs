@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use sqlx::{Connection as _, PgConnection};
 
 use super::follow::ONE_MOMENT;
-use super::{PostgresStore, read, rows, write};
+use super::{PostgresStore, read, rows, staged, write};
 use crate::batch::{self, Batch, BatchApplied, BatchRefused, Decided, Ground, Wanted};
 use crate::command::{Actor, Refused};
 use crate::store::StoreError;
@@ -51,6 +51,12 @@ async fn carry_out(
     let ground = look_up(store, connection, wanted).await?;
     let now_ms = ground.facts.now_ms;
     let decided = batch::decide(batch, ground)?;
+    if let Some(set) = batch.publishes
+        && !batch.dry_run
+        && !staged::unstage_this(connection, set).await.map_err(failed)?
+    {
+        return Err(batch::no_longer_staged());
+    }
     if !batch.dry_run && !decided.lines.is_empty() {
         let written = write_all(connection, &decided, batch, actor, now_ms);
         written.await.map_err(failed)?;

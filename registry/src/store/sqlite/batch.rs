@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::{SqliteStore, read, rows};
+use super::{SqliteStore, read, rows, staged};
 use crate::batch::{self, Batch, BatchApplied, BatchRefused, Decided, Ground, Wanted};
 use crate::command::{Actor, Refused};
 use crate::store::bulk::{self, ROWS};
@@ -29,10 +29,19 @@ pub(super) async fn apply_all(
     let ground = look_up(store, &mut transaction, wanted).await?;
     let now_ms = ground.facts.now_ms;
     let decided = batch::decide(batch, ground)?;
+    if let Some(set) = batch.publishes
+        && !staged::unstage_this(&mut transaction, set)
+            .await
+            .map_err(failed)?
+    {
+        return Err(batch::no_longer_staged());
+    }
     if !decided.lines.is_empty() {
         write_all(&mut transaction, &decided, batch, actor, now_ms)
             .await
             .map_err(failed)?;
+    }
+    if batch.publishes.is_some() || !decided.lines.is_empty() {
         transaction.commit().await.map_err(failed)?;
     }
     Ok(decided.applied)

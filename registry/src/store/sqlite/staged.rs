@@ -3,6 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::{read, rows};
+use crate::model::StagedId;
 use crate::staging::Staged;
 
 pub(super) async fn stage(connection: &mut SqliteConnection, staged: &Staged) -> Result<(), sqlx::Error> {
@@ -32,6 +33,31 @@ pub(super) async fn staged(connection: &mut SqliteConnection) -> Result<Option<S
         base: read::version(epoch, number),
         records,
     }))
+}
+
+/// Which set is staged, without its records.
+pub(super) async fn staged_id(connection: &mut SqliteConnection) -> Result<Option<StagedId>, sqlx::Error> {
+    let row: Option<(i64, i64, i64)> = sqlx::query_as("SELECT at_ms, v_epoch, v_number FROM staged")
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|(at_ms, epoch, number)| StagedId {
+        base: read::version(epoch, number),
+        at_ms,
+    }))
+}
+
+/// Whether this very set was staged; it is no longer.
+pub(super) async fn unstage_this(
+    connection: &mut SqliteConnection,
+    set: StagedId,
+) -> Result<bool, sqlx::Error> {
+    let gone = sqlx::query("DELETE FROM staged WHERE at_ms = ?1 AND v_epoch = ?2 AND v_number = ?3")
+        .bind(set.at_ms)
+        .bind(rows::signed(set.base.epoch))
+        .bind(rows::signed(set.base.number))
+        .execute(connection)
+        .await?;
+    Ok(gone.rows_affected() > 0)
 }
 
 /// Whether anything was staged.

@@ -13,6 +13,7 @@ pub(in crate::store) fn batch(commands: &[Command]) -> Batch<'_> {
         commands,
         condition: IfVersion::Any,
         dry_run: false,
+        publishes: None,
         progress: None,
     }
 }
@@ -239,6 +240,7 @@ pub(super) async fn more_rows_than_one_statement_takes_are_followed(registry: Re
         .collect();
     let written = std::sync::atomic::AtomicU64::new(0);
     let watched = Batch {
+        publishes: None,
         progress: Some(&written),
         ..batch(&commands)
     };

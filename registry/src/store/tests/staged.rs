@@ -1,12 +1,14 @@
 //! What is staged waits beside the registry.
 
 use super::*;
-use crate::staging::{Staged, publication};
+use crate::model::Shadowed;
+use crate::staging::{self, Staged, publication};
 
 pub(super) async fn what_is_staged_is_kept_and_is_no_version(registry: Registry) {
     registry.furnish().await;
     let before = registry.store.position().await.unwrap();
     assert_eq!(registry.store.staged().await.unwrap(), None);
+    assert_eq!(registry.store.staged_id().await.unwrap(), None);
     let staged = |records: &str| Staged {
         by: "cli:ana".into(),
         at_ms: 5,
@@ -18,6 +20,7 @@ pub(super) async fn what_is_staged_is_kept_and_is_no_version(registry: Registry)
         registry.store.stage(&staged(records)).await.unwrap();
         let reader = AnyStore::open(&registry.url(), Open::Read).await.unwrap();
         assert_eq!(reader.staged().await.unwrap(), Some(staged(records)));
+        assert_eq!(reader.staged_id().await.unwrap(), Some(staged(records).id()));
         let refused = reader.stage(&staged("")).await;
         assert!(matches!(refused, Err(StoreError::OpenedForReading { .. })));
     }
@@ -37,6 +40,107 @@ pub(super) async fn what_is_staged_is_kept_and_is_no_version(registry: Registry)
     );
     assert!(registry.store.unstage().await.unwrap());
     assert!(!registry.store.unstage().await.unwrap());
+}
+
+pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
+    registry.furnish().await;
+    let actor = Actor::new("test");
+    let store = &registry.store;
+    assert!(
+        staging::publish(store, IfVersion::Any, &actor)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(staging::diff(store).await.unwrap().is_none());
+    let hooli = r#"{"record":"tenant","id":"hooli","state":"pending","name":"H"}"#;
+    let moved = r#"{"record":"placement","tenant":"acme","cell":"cell-b","epoch":1,"phase":"settled"}"#;
+    let both = format!("{hooli}\n{moved}\n");
+
+    // Looked at, and then replaced: nothing of it is published.
+    let looked_at = staging::stage(store, both.clone(), &actor).await.unwrap().staged;
+    let replaced = Staged {
+        at_ms: looked_at.at_ms + 1,
+        ..looked_at.clone()
+    };
+    store.stage(&replaced).await.unwrap();
+    let before = store.position().await.unwrap();
+    let publication = publication(store, &both).await.unwrap();
+    let batch = Batch {
+        publishes: Some(looked_at.id()),
+        ..batches::batch(&publication.import.commands)
+    };
+    let refused = store.apply_all(&batch, &actor).await.unwrap_err().to_string();
+    assert!(refused.contains("meanwhile"), "{refused}");
+    assert_eq!(store.position().await.unwrap(), before);
+    assert_eq!(store.staged_id().await.unwrap(), Some(replaced.id()));
+
+    // What cannot be published stays staged, and a dry run takes nothing.
+    let dry = Batch {
+        dry_run: true,
+        publishes: Some(replaced.id()),
+        ..batches::batch(&publication.import.commands)
+    };
+    assert_eq!(store.apply_all(&dry, &actor).await.unwrap().changed, 2);
+    assert_eq!(store.staged_id().await.unwrap(), Some(replaced.id()));
+    let impossible = Command::RemoveHost {
+        host: "nowhere.example.com".into(),
+    };
+    let commands = [impossible];
+    let refused = Batch {
+        publishes: Some(replaced.id()),
+        ..batches::batch(&commands)
+    };
+    store.apply_all(&refused, &actor).await.unwrap_err();
+    assert_eq!(store.staged_id().await.unwrap(), Some(replaced.id()));
+
+    let diff = staging::diff(store).await.unwrap().unwrap();
+    assert_eq!((diff.changed, diff.moves.len(), diff.live.requests), (2, 1, 0));
+    let published = staging::publish(store, IfVersion::Any, &actor)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((published.applied.changed, published.moves), (2, diff.moves));
+    assert_eq!(store.staged_id().await.unwrap(), None);
+    // A set that is true already is unstaged all the same.
+    staging::stage(store, hooli.to_owned(), &actor).await.unwrap();
+    let published = staging::publish(store, IfVersion::Any, &actor)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((published.applied.changed, published.applied.unchanged), (0, 1));
+    assert_eq!(store.staged_id().await.unwrap(), None);
+}
+
+/// Routers hear of it in answer to a heartbeat, and say what they counted in the next one.
+pub(super) async fn heartbeats_name_what_is_staged(registry: Registry) {
+    registry.furnish().await;
+    let store = &registry.store;
+    let version = store.position().await.unwrap().version;
+    let heard = crate::upstream::beat(store, &beat("r1", version)).await.unwrap();
+    assert_eq!(heard.staged, None);
+    let records = r#"{"record":"tenant","id":"hooli","state":"pending","name":"H"}"#;
+    let actor = Actor::new("test");
+    let staged = staging::stage(store, records.to_owned(), &actor).await;
+    let set = staged.unwrap().staged.id();
+    let shadow = Shadowed {
+        set,
+        since_ms: 3,
+        requests: 8,
+        other_cell: 2,
+        other_tenant: 0,
+        denied: 1,
+        allowed: 0,
+    };
+    let counted = Heartbeat {
+        shadow: Some(shadow),
+        ..beat("r1", version)
+    };
+    let heard = crate::upstream::beat(store, &counted).await.unwrap();
+    assert_eq!(heard.staged, Some(set));
+    let live = staging::diff(store).await.unwrap().unwrap().live;
+    assert_eq!((live.requests, live.other_cell_share), (8, Some(0.25)));
+    assert_eq!(live.evaluating, ["r1"]);
 }
 
 pub(super) async fn a_rollback_reads_no_further_than_the_log(registry: Registry) {

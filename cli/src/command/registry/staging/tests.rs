@@ -1,3 +1,4 @@
+use registry::{AnyStore, Heartbeat, Open, Shadowed, Store as _};
 use serde_json::json;
 
 use crate::testing::World;
@@ -84,4 +85,75 @@ fn what_cannot_be_published_is_not_staged_and_what_is_staged_can_be_forgotten() 
     );
     world.fails(1, "registry diff");
     assert!(world.ok("registry unstage").contains("any more"));
+}
+
+/// Two routers' signs of life; the first has counted something of the staged set.
+fn beat_twice(world: &World, requests: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = AnyStore::open(&world.url(), Open::Write).await.unwrap();
+        let version = store.position().await.unwrap().version;
+        let shadow = Shadowed {
+            set: store.staged_id().await.unwrap().unwrap(),
+            since_ms: 1,
+            requests,
+            other_cell: requests / 4,
+            other_tenant: requests / 100,
+            denied: requests / 200,
+            allowed: 0,
+        };
+        let counted = Heartbeat {
+            shadow: Some(shadow),
+            ..Heartbeat::new("r1".into(), version)
+        };
+        store.beat(&counted).await.unwrap();
+        store.beat(&Heartbeat::new("r2".into(), version)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_diff_tells_the_live_share_and_no_share_where_nobody_asked() {
+    let world = World::settled("http://127.0.0.1:1");
+    let staged = world.run(&format!("registry stage {}", next(&world)));
+    assert!(
+        staged.err.contains("next: alphaswarm registry diff"),
+        "{staged:?}"
+    );
+    let diff = world.ok("registry diff");
+    assert!(
+        diff.contains("no live requests evaluated yet") && diff.contains("no router is live"),
+        "{diff}"
+    );
+    let json = world.json("registry diff");
+    assert_eq!(
+        (&json["live"]["requests"], &json["live"]["other_cell_share"]),
+        (&json!(0), &json!(null))
+    );
+
+    beat_twice(&world, 0);
+    let diff = world.ok("registry diff");
+    assert!(
+        diff.contains("no live requests evaluated yet") && !diff.contains('%'),
+        "{diff}"
+    );
+    beat_twice(&world, 400);
+    let diff = world.ok("registry diff");
+    for sentence in [
+        "of 400 live requests, 100 (25.00 %) would change cell, 2 (0.50 %) would be newly denied, 0 (0.00 %) newly allowed",
+        "4 (1.00 %) would stay in their cell, but as another tenant's",
+        "evaluated by 1 of 2 live routers; not reported yet: r2",
+    ] {
+        assert!(diff.contains(sentence), "{diff}");
+    }
+    let json = world.json("registry diff");
+    assert_eq!(
+        (&json["live"]["other_cell_share"], &json["live"]["waiting"]),
+        (&json!(0.25), &json!(["r2"]))
+    );
+    // Another set begins anew.
+    world.ok(&format!("registry stage {}", next(&world)));
+    assert_eq!(world.json("registry diff")["live"]["requests"], 0);
 }
