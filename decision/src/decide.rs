@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::api::Step;
-use contract::assertion::{AssertionClaims, MAX_LIFETIME_SECONDS};
+use contract::assertion::{Access, AssertionClaims, MAX_LIFETIME_SECONDS};
 use contract::{CellId, TenantId};
 use identity::{AssertionSlot, Identity, Minter, Refusal, Slot, VerifiedToken};
 use registry::{Snapshot, TenantView};
@@ -52,8 +52,8 @@ pub(crate) trait Witness<'w> {
     /// The walk comes to a step; the last one before an error is the one that refuses.
     fn comes_to(&mut self, _step: Step) {}
 
-    /// The rule that the policy has for the route.
-    fn sees_rule(&mut self, _rule: &Rule, _strictest: bool) {}
+    /// The rule that the policy has for the route, and what the request may do by it.
+    fn sees_rule(&mut self, _rule: &Rule, _strictest: bool, _access: Access) {}
 
     /// The tenant that was chosen.
     fn sees_tenant(&mut self, _tenant: &TenantView<'w>) {}
@@ -112,7 +112,8 @@ pub(crate) fn walk<'w>(
     witness.comes_to(Step::Route);
     let strictest = rule.is_none();
     let rule = rule.unwrap_or(world.policy.strictest());
-    witness.sees_rule(rule, strictest);
+    let access = rule.access(attributes);
+    witness.sees_rule(rule, strictest, access);
     witness.comes_to(Step::Credential);
     let credentials = match world.auth_mode {
         AuthMode::Required | AuthMode::Optional => Credentials::parse(attributes)?,
@@ -123,6 +124,7 @@ pub(crate) fn walk<'w>(
         world,
         snapshot,
         rule,
+        access,
         host,
         now,
     };
@@ -190,6 +192,7 @@ struct Request<'r, 'w> {
     world: &'r World<'w>,
     snapshot: &'w Snapshot,
     rule: &'w Rule,
+    access: Access,
     host: Option<&'r str>,
     now: i64,
 }
@@ -221,7 +224,7 @@ impl<'w> Request<'_, 'w> {
         witness.comes_to(Step::Authorization);
         let permit = authorize(self.rule, claims, self.now)?;
         witness.comes_to(Step::Placement);
-        let placed = place(&permit, &tenant, self.snapshot)?;
+        let placed = place(&permit, &tenant, self.access, self.snapshot)?;
         witness.comes_to(Step::CellClaim);
         let audited_cell_claim = check_cell_claim(claims, tenant.placement.as_ref(), self.world.cba_mode)?;
         let assertion = self.assertion(
@@ -280,7 +283,7 @@ impl<'w> Request<'_, 'w> {
         let tenant = tenant::by_host(self.host, self.snapshot)?;
         witness.sees_tenant(&tenant);
         witness.comes_to(Step::Placement);
-        let placed = place(permit, &tenant, self.snapshot)?;
+        let placed = place(permit, &tenant, self.access, self.snapshot)?;
         // Without a token there is nothing to keep the assertion in; dev modes may mint one a request.
         let assertion = self.assertion(&AssertionSlot::default(), &placed, Some(&tenant), None);
         Ok(Route {
@@ -321,6 +324,7 @@ impl<'w> Request<'_, 'w> {
             cell: placed.cell,
             tenant,
             epoch: placed.epoch,
+            access: placed.access,
         };
         slot.get_or_mint(minter, of, self.now, || {
             Some(AssertionClaims {
@@ -335,6 +339,7 @@ impl<'w> Request<'_, 'w> {
                     .filter(|claims| !claims.scopes.is_empty())
                     .map(|claims| claims.scopes.to_string()),
                 epoch: placed.epoch,
+                access: placed.access,
                 iat: self.now,
                 exp: self.now.saturating_add(MAX_LIFETIME_SECONDS),
             })

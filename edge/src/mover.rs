@@ -301,10 +301,13 @@ fn placement(found: Versioned<Record>) -> Option<Versioned<Placement>> {
 const fn step_name(progress: &Progress) -> &'static str {
     match progress {
         Progress::Planned => "planned",
-        Progress::Draining => "draining",
+        Progress::Draining(_) => "draining",
         Progress::Flipped { .. } => "flipped",
         Progress::Finished => "finished",
-        Progress::WaitingForRouters(_) | Progress::WaitingForCell { .. } | Progress::CellSilent(_) => "waits",
+        Progress::WaitingForRouters(_)
+        | Progress::WaitingForWrites { .. }
+        | Progress::WaitingForCell { .. }
+        | Progress::CellSilent(_) => "waits",
     }
 }
 

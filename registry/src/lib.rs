@@ -82,8 +82,8 @@ pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
 pub use current::{FeedStatus, Reader, Writer, channel};
 pub use key::Key;
 pub use model::{
-    Cell, CellState, Change, Heartbeat, Host, Link, LinkState, Mover, OpenStreams, Phase, Placement, Record,
-    Revocation, SetAside, Tenant, TenantState, Versioned,
+    Cell, CellState, Change, Drain, Heartbeat, Host, Link, LinkState, Mover, OpenStreams, Phase, Placement,
+    Record, Revocation, SetAside, Tenant, TenantState, Versioned,
 };
 pub use news::News;
 pub use snapshot::{Counts, LinkView, PlacementView, RecordChange, Snapshot, TenantView};

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::attributes::Field;
 
+mod draining;
 mod explaining;
 
 const NOW: i64 = 1_800_000_000;
@@ -233,6 +234,7 @@ fn snapshot() -> Snapshot {
             tier: None,
             region: None,
             apart: None,
+            drain: registry::Drain::Refuse,
         }));
         put(link_of("auth0", LinkKind::OrgId, &format!("org_{id}"), id, link));
         if let Some(cell) = cell {
@@ -246,6 +248,7 @@ fn snapshot() -> Snapshot {
                 previous: (phase == Phase::Flipped).then(|| "cell-a".parse().unwrap()),
                 flipped_at: (phase == Phase::Flipped).then_some(NOW - 100),
                 mover: Mover::Operator,
+                drain: registry::Drain::Refuse,
             }));
         }
         put(Record::Host(Host {

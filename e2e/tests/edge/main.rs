@@ -75,6 +75,7 @@ mod jwks_status;
 mod moves_by_hand;
 mod operators;
 mod policy_reload;
+mod read_only_moves;
 mod revocation;
 mod secrecy;
 mod step_up;

@@ -9,7 +9,7 @@ use contract::{CellId, TenantId};
 use http::StatusCode;
 use registry::key::Kind;
 use registry::store::Placements;
-use registry::{Applied, Command, Mover, Phase, Placement, Record, Store as _};
+use registry::{Actor, Applied, Command, Drain, Mover, Phase, Placement, Record, Store as _};
 use serde::Deserialize;
 
 use super::{Body, Listed, PageQuery, id, next_page, read};
@@ -72,6 +72,8 @@ pub(crate) struct MoveBody {
     mover: Carries,
     #[serde(default)]
     old_cell_is_dead: bool,
+    /// As the tenant's record says, when absent.
+    drain: Option<Drain>,
 }
 
 /// Who carries a move on, as callers say it.
@@ -93,6 +95,7 @@ pub(crate) async fn plan(
         to,
         mover,
         old_cell_is_dead,
+        drain,
     } = read(body)?;
     let mover = Some(match (mover, old_cell_is_dead) {
         (Carries::ControlPlane, false) => Mover::ControlPlane,
@@ -104,7 +107,17 @@ pub(crate) async fn plan(
             ));
         }
     });
-    let command = Command::PlanMove { tenant, to, mover };
+    if old_cell_is_dead && drain == Some(Drain::ReadOnly) {
+        return Err(Problem::invalid(
+            "nobody can read from a dead cell: leave drain out, or say that the cell lives",
+        ));
+    }
+    let command = Command::PlanMove {
+        tenant,
+        to,
+        mover,
+        drain,
+    };
     state.write(&command, &request, StatusCode::CREATED).await
 }
 
@@ -113,10 +126,26 @@ pub(crate) async fn drain(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Answer<Applied>, Problem> {
-    let tenant = id(&name, "tenant id")?;
-    state
-        .write(&Command::DrainMove { tenant }, &request, StatusCode::OK)
-        .await
+    let tenant: TenantId = id(&name, "tenant id")?;
+    let command = Command::DrainMove {
+        tenant: tenant.clone(),
+    };
+    let applied = state.write(&command, &request, StatusCode::OK).await?;
+    // What is written from now on would be missing in a copy. Whether the cell has taken the fence, the move itself
+    // tells when it is looked at; asking for the drain again asks the cell again.
+    let (actor, options) = (Actor::new(""), state.moves.steps());
+    let steps = state.steps(&actor, &options);
+    let found = steps.placement(&tenant).await?.record;
+    if found.phase == Phase::Draining && found.drain == Drain::ReadOnly {
+        match steps.fence_writes(&found).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(silent)) => {
+                tracing::warn!(%tenant, reason = silent.reason(&found.cell), "a cell has no fence against writes yet");
+            }
+            Err(error) => tracing::warn!(%tenant, %error, "a cell has no fence against writes yet"),
+        }
+    }
+    Ok(applied)
 }
 
 pub(crate) async fn finish(

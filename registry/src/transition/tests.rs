@@ -1,8 +1,10 @@
+mod drains;
+
 use contract::{CellId, TenantId};
 
 use super::*;
 use crate::command::{CellSettings, Drained, LinkId, TenantSettings};
-use crate::model::{CellState, LinkState, Mover, Phase, Revocation, TenantState};
+use crate::model::{CellState, Drain, LinkState, Mover, Phase, Revocation, TenantState};
 
 const T0: i64 = 1_700_000_000_000;
 
@@ -41,6 +43,7 @@ fn tenant(state: TenantState) -> Record {
         tier: None,
         region: None,
         apart: None,
+        drain: Drain::Refuse,
     })
 }
 
@@ -54,6 +57,7 @@ fn placement(phase: Phase, cell: &str, target: Option<&str>, epoch: u64) -> Reco
         target: target.map(cell_id),
         flipped_at: previous.as_ref().map(|_| T0 / 1000),
         mover: Mover::Operator,
+        drain: Drain::Refuse,
         previous,
     })
 }
@@ -370,6 +374,7 @@ fn a_move_goes_through_its_phases_and_each_flip_raises_the_epoch() {
             tenant: tenant.clone(),
             to,
             mover: None,
+            drain: None,
         },
         &with(placement(Phase::Settled, "cell-a", None, 3)),
     );
@@ -521,6 +526,7 @@ fn who_carries_a_move_on_is_recorded_with_it_until_it_is_settled() {
         tenant: tenant_id(),
         to: cell_id("cell-b"),
         mover,
+        drain: None,
     };
     let tenant = tenant_id;
     let settled = || placement(Phase::Settled, "cell-a", None, 3);
@@ -575,6 +581,7 @@ fn a_move_under_way_is_not_redirected() {
         tenant: tenant_id(),
         to: cell_id("cell-c"),
         mover: None,
+        drain: None,
     };
     for phase in [Phase::Planned, Phase::Draining] {
         let moving = placement(phase, "cell-a", Some("cell-b"), 1);
@@ -629,6 +636,7 @@ fn adding_what_is_there_changes_nothing_and_never_resets_a_state() {
         tier: None,
         region: None,
         apart: None,
+        drain: Drain::Refuse,
     };
     let suspended = tenant(TenantState::Suspended);
     assert_eq!(
