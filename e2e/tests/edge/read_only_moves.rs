@@ -98,7 +98,7 @@ async fn by_hand_data_is_copied_while_reads_go_on() {
     assert_eq!(
         (report.fenced, report.writes_fenced),
         (None, Some(1)),
-        "the drain fences writes at once"
+        "the drain has writes fenced"
     );
     wait_until("the router refuses what may write", async || {
         is_moving(&at(edge, "POST", "/x", &token).await)

@@ -4,13 +4,17 @@
 mod look;
 mod turns;
 
+use std::time::Duration;
+
 use axum::extract::{Path, Query, State};
 use contract::{CellId, TenantId};
 use http::StatusCode;
 use registry::key::Kind;
+use registry::moves::Progress;
 use registry::store::Placements;
 use registry::{Actor, Applied, Command, Drain, Mover, Phase, Placement, Record, Store as _};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{Body, Listed, PageQuery, id, next_page, read};
 use crate::answer::{Answer, Problem};
@@ -19,6 +23,10 @@ use crate::write::Request;
 
 pub(crate) use look::show;
 pub(crate) use turns::{confirm, roll_back};
+
+/// How long the answer to a drain waits for routers, which report every second or two; between two looks at them.
+const ROUTERS_APPLY: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The placement in a record.
 pub(super) fn placement(record: Record) -> Option<Placement> {
@@ -131,21 +139,29 @@ pub(crate) async fn drain(
         tenant: tenant.clone(),
     };
     let applied = state.write(&command, &request, StatusCode::OK).await?;
-    // What is written from now on would be missing in a copy. Whether the cell has taken the fence, the move itself
-    // tells when it is looked at; asking for the drain again asks the cell again.
     let (actor, options) = (Actor::new(""), state.moves.steps());
     let steps = state.steps(&actor, &options);
-    let found = steps.placement(&tenant).await?.record;
-    if found.phase == Phase::Draining && found.drain == Drain::ReadOnly {
-        match steps.fence_writes(&found).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(silent)) => {
-                tracing::warn!(%tenant, reason = silent.reason(&found.cell), "a cell has no fence against writes yet");
+    let deadline = Instant::now() + ROUTERS_APPLY;
+    // Nothing is written in the old cell from its fence on, so that its data can be copied. When that is so, the move
+    // tells; asking for the drain again asks routers and cell again.
+    loop {
+        let found = steps.placement(&tenant).await?;
+        if found.record.phase != Phase::Draining || Instant::now() >= deadline {
+            return Ok(applied);
+        }
+        match steps.reads_end(&found).await {
+            Ok(Some(Progress::WaitingForRouters(_))) => tokio::time::sleep(LOOK_AGAIN).await,
+            Ok(Some(Progress::CellSilent(error))) => {
+                tracing::warn!(%tenant, error, "a cell has no fence against writes yet");
+                return Ok(applied);
             }
-            Err(error) => tracing::warn!(%tenant, %error, "a cell has no fence against writes yet"),
+            Ok(_) => return Ok(applied),
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "a cell has no fence against writes yet");
+                return Ok(applied);
+            }
         }
     }
-    Ok(applied)
 }
 
 pub(crate) async fn finish(

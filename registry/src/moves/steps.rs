@@ -112,18 +112,12 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
     }
 
     /// What a read-only drain still waits for before reads are refused as well; `None` if nothing, or if it refuses them
-    /// already. The old cell's fence against writes comes first, so that a router that is cut off writes nothing from
-    /// then on; what may write there must have ended, and no live router may still send any.
+    /// already. First every live router must have applied the drain: what one sends before says nothing of reading, and
+    /// would be refused. Then the old cell fences what may write, so that a router that is cut off writes nothing from
+    /// then on, and what may write there must end.
     pub async fn reads_end(&self, found: &Versioned<Placement>) -> Result<Option<Progress>, MoveError> {
         let placement = &found.record;
         if placement.drain != Drain::ReadOnly || self.is_dead(placement) {
-            return Ok(None);
-        }
-        let report = match self.fence_writes(placement).await? {
-            Ok(report) => report,
-            Err(silent) => return Ok(Some(silent)),
-        };
-        if report.fenced >= Some(placement.epoch) {
             return Ok(None);
         }
         let now_ms = self.store.now_ms();
@@ -135,6 +129,13 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
         if !routers.is_empty() {
             return Ok(Some(Progress::WaitingForRouters(routers)));
         }
+        let report = match self.fence_writes(placement).await? {
+            Ok(report) => report,
+            Err(silent) => return Ok(Some(silent)),
+        };
+        if report.fenced >= Some(placement.epoch) {
+            return Ok(None);
+        }
         let drained_for = now_ms.saturating_sub(found.at_ms);
         let longest = i64::try_from(self.options.longest_stream.as_millis()).unwrap_or(i64::MAX);
         let (_, open) = report.writes();
@@ -143,10 +144,7 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
 
     /// Has the old cell of a read-only drain refuse what may write, and nothing else. What it reports, or that it does
     /// not.
-    pub async fn fence_writes(
-        &self,
-        placement: &Placement,
-    ) -> Result<Result<FenceReport, Progress>, MoveError> {
+    async fn fence_writes(&self, placement: &Placement) -> Result<Result<FenceReport, Progress>, MoveError> {
         let asked = self.ask(placement, true).await?;
         Ok(asked.and_then(|(cell, report)| {
             if report.writes().0 >= Some(placement.epoch) {
