@@ -132,6 +132,7 @@ impl Fixture {
             tenant: Some(TenantId::parse("tenant-00000000").unwrap()),
             scopes: Some("read:backtests read:strategies run:backtests write:strategies".to_owned()),
             epoch: 1,
+            access: None,
             iat: self.now,
             exp: self.now + 60,
         }
@@ -248,6 +249,7 @@ fn registry_of(tenants: usize) -> Snapshot {
                 tier: None,
                 region: None,
                 apart: None,
+                drain: registry::Drain::Refuse,
             }),
             Record::Placement(Placement {
                 tenant: tenant.clone(),
@@ -258,6 +260,7 @@ fn registry_of(tenants: usize) -> Snapshot {
                 previous: None,
                 flipped_at: None,
                 mover: Mover::Operator,
+                drain: registry::Drain::Refuse,
             }),
             Record::Link(Link {
                 provider: provider.clone(),

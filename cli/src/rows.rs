@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use registry::{
-    Cell, CellState, Change, Heartbeat, Host, Link, LinkState, Phase, Placement, Record, Revocation,
+    Cell, CellState, Change, Drain, Heartbeat, Host, Link, LinkState, Phase, Placement, Record, Revocation,
     SetAside, Tenant, TenantState, Version, Versioned,
 };
 use serde::Serialize;
@@ -146,18 +146,18 @@ pub const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-/// Where a move stands, in its colour: `draining → cell-b`.
+/// Where a move stands, in its colour: `draining → cell-b`, `draining read-only → cell-b`.
 #[must_use]
 pub fn phase(placement: &Placement) -> Field {
+    let name = match (placement.phase, placement.drain) {
+        (Phase::Draining, Drain::ReadOnly) => "draining read-only",
+        (phase, _) => phase_name(phase),
+    };
     match (placement.phase, &placement.target, &placement.previous) {
         (Phase::Settled, ..) => Field::new("settled"),
-        (moving, Some(target), _) => {
-            Field::toned(format!("{} → {target}", phase_name(moving)), Tone::Waiting)
-        }
-        (moving, None, Some(from)) => {
-            Field::toned(format!("{} from {from}", phase_name(moving)), Tone::Waiting)
-        }
-        (moving, None, None) => Field::toned(phase_name(moving), Tone::Waiting),
+        (_, Some(target), _) => Field::toned(format!("{name} → {target}"), Tone::Waiting),
+        (_, None, Some(from)) => Field::toned(format!("{name} from {from}"), Tone::Waiting),
+        (_, None, None) => Field::toned(name, Tone::Waiting),
     }
 }
 

@@ -7,6 +7,27 @@ use crate::id::{CellId, Principal, PrincipalKind, TenantId};
 /// The longest life of an assertion, in seconds. Short, because a cell cannot ask whether it was withdrawn.
 pub const MAX_LIFETIME_SECONDS: i64 = 60;
 
+/// What a request may do to its tenant's data, as far as a router can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// It only reads.
+    Read,
+    /// It may write.
+    Write,
+}
+
+impl Access {
+    /// The name, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// The claims of a routing assertion (a compact JWS, EdDSA, `typ` = [`TYP`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +50,10 @@ pub struct AssertionClaims {
     pub scopes: Option<String>,
     /// The epoch of the tenant's placement; 0 for an anonymous request. A cell refuses an epoch it has fenced.
     pub epoch: u64,
+    /// `read` where the tenant moves and only reads are still let through: the cell may then hold the request to that.
+    /// Absent at any other time, so that a request from before the drain counts as one that may write.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub access: Option<Access>,
     /// Minted at, seconds since 1970.
     pub iat: i64,
     /// Refused from then on, seconds since 1970; at most [`MAX_LIFETIME_SECONDS`] after `iat`.

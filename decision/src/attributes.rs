@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use contract::assertion::Access;
+
 use crate::denial::DenyReason;
 
 /// The longest path we look at, in bytes. Envoy's own limit for all headers together is 60 KiB.
@@ -89,6 +91,18 @@ impl<'a> Attributes<'a> {
         self.upgrade
             .one()
             .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+    }
+
+    /// What the request may do, by its method alone. Any other protocol that it wants to go on with is a conversation:
+    /// nobody can say what its messages do.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        let reads = matches!(self.method, "GET" | "HEAD" | "OPTIONS");
+        if reads && self.upgrade == Field::Absent {
+            Access::Read
+        } else {
+            Access::Write
+        }
     }
 
     /// The host in the form the registry keeps: lower case, no port, no trailing dot. Two hosts in one value, or

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::api::Step;
-use contract::assertion::{AssertionClaims, MAX_LIFETIME_SECONDS};
+use contract::assertion::{Access, AssertionClaims, MAX_LIFETIME_SECONDS};
 use contract::{CellId, TenantId};
 use identity::{AssertionSlot, Identity, Minter, Refusal, Slot, VerifiedToken};
 use registry::{Snapshot, TenantView};
@@ -52,8 +52,8 @@ pub(crate) trait Witness<'w> {
     /// The walk comes to a step; the last one before an error is the one that refuses.
     fn comes_to(&mut self, _step: Step) {}
 
-    /// The rule that the policy has for the route.
-    fn sees_rule(&mut self, _rule: &Rule, _strictest: bool) {}
+    /// The rule that the policy has for the route, and what the request may do by it.
+    fn sees_rule(&mut self, _rule: &Rule, _strictest: bool, _access: Access) {}
 
     /// What the registry is asked about the request; the steps from here to the cell read nothing else.
     fn sees_question(&mut self, _question: &Question<'_, 'w>) {}
@@ -115,7 +115,8 @@ pub(crate) fn walk<'w>(
     witness.comes_to(Step::Route);
     let strictest = rule.is_none();
     let rule = rule.unwrap_or(world.policy.strictest());
-    witness.sees_rule(rule, strictest);
+    let access = rule.access(attributes);
+    witness.sees_rule(rule, strictest, access);
     witness.comes_to(Step::Credential);
     let credentials = match world.auth_mode {
         AuthMode::Required | AuthMode::Optional => Credentials::parse(attributes)?,
@@ -126,6 +127,7 @@ pub(crate) fn walk<'w>(
         world,
         snapshot,
         rule,
+        access,
         host,
         now,
     };
@@ -193,6 +195,7 @@ struct Request<'r, 'w> {
     world: &'r World<'w>,
     snapshot: &'w Snapshot,
     rule: &'w Rule,
+    access: Access,
     host: Option<&'r str>,
     now: i64,
 }
@@ -270,6 +273,7 @@ impl<'w> Request<'_, 'w> {
         let question = Question {
             who,
             rule: self.rule,
+            access: self.access,
             host: self.host,
             cba_mode: self.world.cba_mode,
             now: self.now,
@@ -290,8 +294,8 @@ impl<'w> Request<'_, 'w> {
         }
     }
 
-    /// The assertion for the place that was found: the slot's, while it is for the same place and in its first half-life; else minted
-    /// anew.
+    /// The assertion for the place that was found: the slot's, while it is for the same place and in its first
+    /// half-life; else minted anew.
     fn assertion(
         &self,
         slot: &AssertionSlot,
@@ -309,6 +313,7 @@ impl<'w> Request<'_, 'w> {
             cell: placed.cell,
             tenant,
             epoch: placed.epoch,
+            access: placed.access,
         };
         slot.get_or_mint(minter, of, self.now, || {
             Some(AssertionClaims {
@@ -323,6 +328,7 @@ impl<'w> Request<'_, 'w> {
                     .filter(|claims| !claims.scopes.is_empty())
                     .map(|claims| claims.scopes.to_string()),
                 epoch: placed.epoch,
+                access: placed.access,
                 iat: self.now,
                 exp: self.now.saturating_add(MAX_LIFETIME_SECONDS),
             })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use contract::api::{
     Explained, ExplainedLink, ExplainedRoute, ExplainedTenant, Step, StepOutcome, StepTaken,
 };
+use contract::assertion::Access;
 use contract::{CellId, TenantId};
 use identity::{Explanation, Identity, Refusal, Slot, VerifiedClaims, VerifiedToken};
 use registry::{CellState, LinkState, Phase, Snapshot, TenantState, TenantView};
@@ -83,7 +84,7 @@ impl<'w> Witness<'w> for Story<'w> {
         self.taken.push(step);
     }
 
-    fn sees_rule(&mut self, rule: &Rule, strictest: bool) {
+    fn sees_rule(&mut self, rule: &Rule, strictest: bool, access: Access) {
         let max_age_seconds = match rule.class {
             Class::StepUp { max_age } => max_age,
             _ => None,
@@ -94,6 +95,7 @@ impl<'w> Witness<'w> for Story<'w> {
             strictest,
             scopes: rule.scopes.clone(),
             max_age_seconds,
+            access: Some(access),
         });
     }
 
@@ -167,6 +169,9 @@ fn tell_tenant(tenant: &TenantView<'_>, snapshot: &Snapshot) -> Option<Explained
         cell_state: cell.map(|cell| cell_state(cell.state).to_owned()),
         epoch: placement.map(|placement| placement.epoch),
         phase: placement.map(|placement| phase(placement.phase).to_owned()),
+        drain: placement
+            .filter(|placement| placement.phase != Phase::Settled)
+            .map(|placement| placement.drain.as_str().to_owned()),
     })
 }
 

@@ -1,7 +1,9 @@
-//! Which cell a permitted tenant is in. One tenant, one cell: while a placement drains it is in none.
+//! Which cell a permitted tenant is in. One tenant, one cell: while a placement drains it is in none, but for requests
+//! that only read, where the move lets those through.
 
+use contract::assertion::Access;
 use identity::VerifiedClaims;
-use registry::{CellState, Phase, PlacementView, Snapshot, TenantView};
+use registry::{CellState, Drain, Phase, PlacementView, Snapshot, TenantView};
 
 use crate::authorize::Permit;
 use crate::denial::DenyReason;
@@ -14,22 +16,28 @@ pub struct Placed<'a> {
     pub cell: &'a str,
     /// The placement's epoch, which the assertion carries and fences compare.
     pub epoch: u64,
+    /// `read` for a request that is let through for that reason only.
+    pub access: Option<Access>,
 }
 
-/// Finds the tenant's cell.
+/// Finds the tenant's cell, for a request that may do `access`.
 pub fn place<'a>(
     _permit: &Permit,
     tenant: &TenantView<'a>,
+    access: Access,
     snapshot: &'a Snapshot,
 ) -> Result<Placed<'a>, DenyReason> {
     let placement = tenant.placement.as_ref().ok_or(DenyReason::NoPlacement)?;
-    if placement.phase == Phase::Draining {
-        return Err(DenyReason::Moving);
-    }
+    let held_to = match (placement.phase, placement.drain, access) {
+        (Phase::Draining, Drain::ReadOnly, Access::Read) => Some(Access::Read),
+        (Phase::Draining, ..) => return Err(DenyReason::Moving),
+        (Phase::Settled | Phase::Planned | Phase::Flipped, ..) => None,
+    };
     serving(placement.cell, snapshot)?;
     Ok(Placed {
         cell: placement.cell,
         epoch: placement.epoch,
+        access: held_to,
     })
 }
 
@@ -40,7 +48,11 @@ pub fn place_anonymous<'a>(
     snapshot: &Snapshot,
 ) -> Result<Placed<'a>, DenyReason> {
     serving(cell, snapshot)?;
-    Ok(Placed { cell, epoch: 0 })
+    Ok(Placed {
+        cell,
+        epoch: 0,
+        access: None,
+    })
 }
 
 fn serving(cell: &str, snapshot: &Snapshot) -> Result<(), DenyReason> {

@@ -8,7 +8,10 @@ mod file;
 mod tests;
 
 use contract::CellId;
+use contract::assertion::Access;
 use identity::AssertionSlot;
+
+use crate::attributes::{Attributes, Field};
 
 pub use file::PolicyErrors;
 
@@ -85,6 +88,8 @@ pub struct Rule {
     path: PathPattern,
     /// Scopes that the token must hold, all of them.
     pub scopes: Vec<String>,
+    /// What its requests may do, where their method does not tell: a POST that searches, a GET that acts.
+    access: Option<Access>,
     /// What the route asks.
     pub class: Class,
 }
@@ -170,7 +175,10 @@ impl Default for Policy {
         Self {
             rules: Vec::new(),
             otherwise: Rule::any(Class::Authenticated),
-            strictest: Rule::any(Class::Authenticated),
+            strictest: Rule {
+                access: Some(Access::Write),
+                ..Rule::any(Class::Authenticated)
+            },
             platforms: Vec::new(),
             cors_origins: Vec::new(),
             generation: 0,
@@ -185,7 +193,25 @@ impl Rule {
             methods: Vec::new(),
             path: PathPattern::Prefix(String::new()),
             scopes: Vec::new(),
+            access: None,
             class,
+        }
+    }
+
+    /// What a request that matches may do. `read` is an exemption from a drain's refusal, so it holds for exactly the
+    /// path that was written, and never for a request that goes on with another protocol.
+    #[must_use]
+    pub(crate) fn access(&self, request: &Attributes<'_>) -> Access {
+        match self.access {
+            Some(Access::Write) => Access::Write,
+            Some(Access::Read)
+                if request.upgrade == Field::Absent
+                    && request.method != "CONNECT"
+                    && self.path.matches(request.path_only(), Case::Exact) =>
+            {
+                Access::Read
+            }
+            _ => request.access(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! one snapshot and nothing else that changes, so that the same question can be asked of another one ([`crate::shadow`]).
 
 use contract::api::Step;
+use contract::assertion::Access;
 use registry::{Snapshot, TenantView};
 
 use crate::authorize::{authorize, exempt};
@@ -28,6 +29,8 @@ pub(crate) enum Who<'r, 'w> {
 pub(crate) struct Question<'r, 'w> {
     pub(crate) who: Who<'r, 'w>,
     pub(crate) rule: &'w Rule,
+    /// What the request may do, which counts while its tenant drains.
+    pub(crate) access: Access,
     /// Canonical; `None` where no proxy vouches for it.
     pub(crate) host: Option<&'r str>,
     pub(crate) cba_mode: CbaMode,
@@ -69,7 +72,7 @@ impl<'w> Question<'_, 'w> {
                 let tenant = tenant::by_host(self.host, snapshot)?;
                 witness.sees_tenant(&tenant);
                 witness.comes_to(Step::Placement);
-                let placed = place(&permit, &tenant, snapshot)?;
+                let placed = place(&permit, &tenant, self.access, snapshot)?;
                 Ok(Found {
                     tenant: Some(tenant),
                     placed,
@@ -95,7 +98,7 @@ impl<'w> Question<'_, 'w> {
         witness.comes_to(Step::Authorization);
         let permit = authorize(self.rule, claims, self.now)?;
         witness.comes_to(Step::Placement);
-        let placed = place(&permit, &tenant, snapshot)?;
+        let placed = place(&permit, &tenant, self.access, snapshot)?;
         witness.comes_to(Step::CellClaim);
         let audited_cell_claim = check_cell_claim(claims, tenant.placement.as_ref(), self.cba_mode)?;
         Ok(Found {

@@ -301,10 +301,11 @@ fn placement(found: Versioned<Record>) -> Option<Versioned<Placement>> {
 const fn step_name(progress: &Progress) -> &'static str {
     match progress {
         Progress::Planned => "planned",
-        Progress::Draining => "draining",
+        Progress::Draining(_) => "draining",
         Progress::Flipped { .. } => "flipped",
         Progress::Finished => "finished",
         Progress::WaitingForRouters(_)
+        | Progress::WaitingForWrites { .. }
         | Progress::WaitingForCell { .. }
         | Progress::WaitingForStreams { .. }
         | Progress::CellSilent(_) => "waits",

@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use contract::CellId;
-use contract::assertion::{AssertionClaims, MAX_LIFETIME_SECONDS, TYP};
+use contract::assertion::{Access, AssertionClaims, MAX_LIFETIME_SECONDS, TYP};
 
 use crate::algorithm::Algorithm;
 use crate::keyring::{JwksRefused, KeyRing};
@@ -136,6 +136,8 @@ pub struct Placed<'a> {
     pub tenant: Option<&'a str>,
     /// The placement's epoch.
     pub epoch: u64,
+    /// What the request is held to; see [`AssertionClaims::access`].
+    pub access: Option<Access>,
 }
 
 /// The assertion last minted for a verified token. One is enough: a token rarely goes to two places.
@@ -155,6 +157,7 @@ impl Minted {
         (self.claims.iat..half_life).contains(&now)
             && self.kid == minter.kid
             && self.claims.epoch == placed.epoch
+            && self.claims.access == placed.access
             && self.claims.aud.as_str() == placed.cell
             && self.claims.tenant.as_ref().map(contract::TenantId::as_str) == placed.tenant
     }

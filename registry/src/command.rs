@@ -6,7 +6,7 @@ use contract::{CellId, LinkKind, ProviderId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
-use crate::model::{CellState, LinkState, Mover, Record, TenantState};
+use crate::model::{CellState, Drain, LinkState, Mover, Record, TenantState};
 use crate::store::StoreError;
 use crate::version::Version;
 
@@ -70,6 +70,11 @@ pub enum Command {
         /// operator for a new one.
         #[serde(default)]
         mover: Option<Mover>,
+        /// How it drains. Of a move that is under way already it changes that, but a drain that refuses everything
+        /// lets nothing in again; `None` leaves it, and is as the tenant's record says for a new one. Tenants of a
+        /// dead cell are always refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drain: Option<Drain>,
     },
     /// Stops the tenant's requests at the routers.
     DrainMove {
@@ -186,6 +191,9 @@ pub struct TenantSettings {
     /// As in [`crate::model::Tenant`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apart: Option<String>,
+    /// As in [`crate::model::Tenant`].
+    #[serde(default, skip_serializing_if = "Drain::is_refuse")]
+    pub drain: Drain,
 }
 
 /// What names a link.

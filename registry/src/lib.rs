@@ -82,7 +82,7 @@ pub use command::{Actor, Applied, Command, Drained, IfVersion, Refused};
 pub use current::{FeedStatus, Reader, Writer, channel};
 pub use key::Key;
 pub use model::{
-    Cell, CellState, Change, Heartbeat, Host, Link, LinkState, MAX_OPEN, Mover, OpenStreams, Phase,
+    Cell, CellState, Change, Drain, Heartbeat, Host, Link, LinkState, MAX_OPEN, Mover, OpenStreams, Phase,
     Placement, Record, Revocation, SetAside, Shadowed, StagedId, Tenant, TenantState, Versioned,
 };
 pub use news::News;

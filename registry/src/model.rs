@@ -5,6 +5,7 @@
 //! wrote into the database by hand.
 
 mod check;
+mod drain;
 mod heartbeat;
 mod shadow;
 
@@ -15,6 +16,7 @@ use crate::key::Key;
 use crate::version::Version;
 use check::{check_external_id, check_host};
 
+pub use drain::Drain;
 pub use heartbeat::{Heartbeat, LIVE_FOR_MS, MAX_OPEN, OpenStreams};
 pub use shadow::{Shadowed, StagedId};
 
@@ -111,6 +113,9 @@ pub struct Tenant {
     /// A group, in the operator's words, whose members share no cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apart: Option<String>,
+    /// How its moves drain where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "Drain::is_refuse")]
+    pub drain: Drain,
 }
 
 /// Where a link is in its life: `pending → active → revoked`; a pending one may also be revoked, which declines it.
@@ -161,7 +166,7 @@ pub enum Phase {
     Settled,
     /// A target is chosen; requests still go to the old cell.
     Planned,
-    /// Requests get 503 `tenant_moving` until the old cell is empty of this tenant.
+    /// Requests get 503 `tenant_moving` until the old cell is empty of this tenant; see [`Drain`] for those that read.
     Draining,
     /// Requests go to the new cell; the move can still be reversed.
     Flipped,
@@ -205,6 +210,9 @@ pub struct Placement {
     /// Who carries the move on; [`Mover::Operator`] again once the tenant is settled. Routers do not keep it.
     #[serde(default)]
     pub mover: Mover,
+    /// How the move drains, on the way there and on the way back; [`Drain::Refuse`] again once the tenant is settled.
+    #[serde(default, skip_serializing_if = "Drain::is_refuse")]
+    pub drain: Drain,
 }
 
 /// Who carries a move from step to step. It is recorded with the move, so that a control plane that starts again knows
@@ -242,6 +250,7 @@ impl Placement {
             previous: None,
             flipped_at: None,
             mover: Mover::Operator,
+            drain: Drain::Refuse,
         }
     }
 

@@ -4,6 +4,9 @@
 //! plan → drain → every live router has applied the drain, the old cell is fenced and empty → flip → finish
 //! ```
 //!
+//! A read-only drain has one more wait before the fence: the old cell refuses what may write, and what may write there
+//! has ended. Until then reads go on.
+//!
 //! The registry holds all of a move's state. A mover that dies leaves a move that any other continues from where it
 //! stands, and two movers of the same move do each other no harm.
 
@@ -20,7 +23,7 @@ use contract::api::{Fence, FenceReport};
 use tokio::time::Instant;
 
 use crate::command::{Actor, Command, IfVersion, Refused};
-use crate::model::{Cell, Phase, Placement};
+use crate::model::{Cell, Drain, Phase, Placement};
 use crate::store::{Store, StoreError};
 
 pub use runtimes::{RuntimeError, Runtimes};
@@ -53,6 +56,19 @@ pub struct MoveOptions {
     pub fence_deadline: Duration,
     /// An operator's word that the old cell is dead: it is not asked.
     pub old_cell_is_dead: bool,
+    /// How the move drains; `None`: as it was planned, or as the tenant's record says.
+    pub drain: Option<Drain>,
+}
+
+impl MoveOptions {
+    /// Nobody can read from a cell that is dead.
+    const fn wanted_drain(&self) -> Option<Drain> {
+        if self.old_cell_is_dead {
+            Some(Drain::Refuse)
+        } else {
+            self.drain
+        }
+    }
 }
 
 impl Default for MoveOptions {
@@ -63,6 +79,7 @@ impl Default for MoveOptions {
             deadline: Duration::from_secs(3660),
             fence_deadline: Duration::from_secs(3),
             old_cell_is_dead: false,
+            drain: None,
         }
     }
 }
@@ -72,10 +89,15 @@ impl Default for MoveOptions {
 pub enum Progress {
     /// A target is chosen.
     Planned,
-    /// The tenant's requests are being refused.
-    Draining,
+    /// The tenant's requests are being refused, or those that may write.
+    Draining(Drain),
     /// These live routers have not applied the drain yet.
     WaitingForRouters(Vec<String>),
+    /// The old cell still serves this many requests and streams that may write; those that only read still come.
+    WaitingForWrites {
+        /// Requests and streams that may write.
+        open: u64,
+    },
     /// The old cell still serves this many requests and streams.
     WaitingForCell {
         /// Requests and streams.
@@ -159,7 +181,11 @@ pub async fn run_move<S: Store>(
             Phase::Planned | Phase::Draining => placement.target.as_ref(),
             Phase::Flipped => Some(&placement.cell),
         };
-        if towards == Some(to) {
+        let drains_otherwise = matches!(placement.phase, Phase::Planned | Phase::Draining)
+            && options
+                .wanted_drain()
+                .is_some_and(|wanted| wanted != placement.drain);
+        if towards == Some(to) && !drains_otherwise {
             match steps.advance(&found).await? {
                 Advanced::Stepped(Progress::Finished) | Advanced::TakenOver => {}
                 Advanced::Stepped(step) => progress(&step),
@@ -172,11 +198,12 @@ pub async fn run_move<S: Store>(
                 }
             }
         } else {
-            // While it goes elsewhere this is refused, with the words for it.
+            // While it goes elsewhere, or refuses everything already, this is refused, with the words for it.
             let plan = Command::PlanMove {
                 tenant: tenant.clone(),
                 to: to.clone(),
                 mover: None,
+                drain: options.wanted_drain(),
             };
             steps.apply(&plan, IfVersion::Any).await?;
             if towards.is_none() {
@@ -221,7 +248,7 @@ pub async fn roll_back<S: Store>(
         }
         _ => {
             if before.phase == Phase::Draining {
-                steps.lift_marker(&before.cell, tenant, before.epoch).await;
+                steps.end_marker(&before).await;
             }
             Ok(steps.placement(tenant).await?.record)
         }
@@ -242,6 +269,9 @@ impl Progress {
     pub fn reason(&self, cell: &CellId) -> String {
         match self {
             Self::WaitingForRouters(routers) => format!("routers {}", routers.join(", ")),
+            Self::WaitingForWrites { open } => {
+                format!("cell {cell}, where {open} requests or streams that may write are open")
+            }
             Self::WaitingForCell { open } => {
                 format!("cell {cell}, where {open} requests or streams are open")
             }

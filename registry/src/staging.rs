@@ -230,6 +230,7 @@ pub async fn publication(store: &impl Store, records: &str) -> Result<Publicatio
                         tenant: tenant.clone(),
                         to: to.clone(),
                         mover: None,
+                        drain: None,
                     };
                     let from = from.clone();
                     moves.push(Moved { tenant, from, to });

@@ -195,7 +195,12 @@ pub fn transition(command: &Command, condition: IfVersion, facts: &Facts) -> Res
             facts,
         ),
         Command::Place { tenant, cell } => placements::place(tenant, cell, facts),
-        Command::PlanMove { tenant, to, mover } => placements::plan(tenant, to, *mover, facts),
+        Command::PlanMove {
+            tenant,
+            to,
+            mover,
+            drain,
+        } => placements::plan(tenant, to, *mover, *drain, facts),
         Command::DrainMove { tenant } => placements::drain(tenant, facts),
         Command::FlipMove { tenant, evidence } => placements::flip(tenant, evidence, facts),
         Command::FinishMove { tenant } => placements::finish(tenant, facts),

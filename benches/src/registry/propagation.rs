@@ -119,6 +119,7 @@ async fn measure(stack: &Stack, url: &str, duration: Duration) -> anyhow::Result
             tier: None,
             region: None,
             apart: None,
+            drain: registry::Drain::Refuse,
         };
         apply(&store, Command::AddTenant(tenant)).await?;
     }

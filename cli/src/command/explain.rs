@@ -1,6 +1,7 @@
 //! `alphaswarm explain`: why a request is let in or refused, told by a router to operators.
 
 use contract::api::{ExplainRequest, Explained, Step, StepOutcome};
+use contract::assertion::Access;
 use identity::Explanation;
 use reqwest::Method;
 
@@ -126,7 +127,11 @@ fn report(story: &Story) -> Vec<(&'static str, Field)> {
         lines.push(("cell", Field::optional(tenant.cell.as_ref())));
         lines.push(("cell state", Field::optional(tenant.cell_state.as_ref())));
         lines.push(("placement epoch", Field::optional(tenant.epoch)));
-        lines.push(("placement phase", Field::optional(tenant.phase.as_ref())));
+        let phase = tenant.phase.as_ref().map(|phase| match &tenant.drain {
+            Some(drain) => format!("{phase} (drain: {drain})"),
+            None => phase.clone(),
+        });
+        lines.push(("placement phase", Field::optional(phase)));
     }
     if let Some(destination) = &story.destination {
         lines.push(("goes to", Field::toned(destination, Tone::Good)));
@@ -155,6 +160,11 @@ fn detail(story: &Story, step: Step, outcome: StepOutcome) -> String {
             if let Some(seconds) = route.max_age_seconds {
                 text.push_str(&format!("; signed in at most {seconds} s ago"));
             }
+            text.push_str(match route.access {
+                Some(Access::Read) => "; only reads",
+                Some(Access::Write) => "; may write",
+                None => "",
+            });
             text
         }),
         (StepOutcome::Passed, Step::Credential) if story.token.is_none() => "no token".to_owned(),

@@ -6,10 +6,10 @@ use contract::{CellId, TenantId};
 use registry::command::TenantSettings;
 use registry::key::Kind;
 use registry::store::{Chosen, choose_cell};
-use registry::{Command, Host, Link, Open, Refused, TenantState};
+use registry::{Command, Host, Link, Open, Refused, Tenant, TenantState};
 use serde::Serialize;
 
-use crate::args::registry::{Tenants, TenantsCommand, WriteArgs};
+use crate::args::registry::{SetTenant, Tenants, TenantsCommand, WriteArgs};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{Field, Output, Row as _};
@@ -31,6 +31,7 @@ pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'
             name,
             requests_per_second,
             wishes,
+            drain,
             write,
         } => {
             let id = tenant.tenant;
@@ -42,12 +43,14 @@ pub async fn run(args: Tenants, environment: &Environment, output: &mut Output<'
                 tier: wishes.tier,
                 region: wishes.region,
                 apart: wishes.apart,
+                drain,
             });
             let next = format!("alphaswarm tenants place --tenant {id}");
             registry
                 .write_and_hint(&command, &write, &format!("tenant {id} is known"), &next, output)
                 .await
         }
+        TenantsCommand::Set(args) => set(&registry, args, output).await,
         TenantsCommand::Activate { tenant, write } => {
             set_state(&registry, tenant.tenant, TenantState::Active, &write, output).await
         }
@@ -172,6 +175,40 @@ async fn show(registry: &Registry, id: &TenantId, output: &mut Output<'_>) -> Re
             .map(|host| ("host", Field::new(&host.record.host))),
     );
     output.record(&shown, &fields)
+}
+
+/// A command replaces all settings together, so the others are read first, and the write is refused if somebody changed
+/// them in between.
+async fn set(registry: &Registry, args: SetTenant, output: &mut Output<'_>) -> Result<(), Failure> {
+    let book = registry.read(&[Kind::Tenant], output).await?;
+    let listed = book.tenant(&args.tenant.tenant)?;
+    let Tenant {
+        id,
+        state: _,
+        name,
+        requests_per_second,
+        tier,
+        region,
+        apart,
+        drain,
+    } = listed.record.clone();
+    let said = format!("tenant {id} has these settings");
+    let settings = TenantSettings {
+        id,
+        name: args.name.unwrap_or(name),
+        requests_per_second: args.requests_per_second.or(requests_per_second),
+        tier: args.wishes.tier.or(tier),
+        region: args.wishes.region.or(region),
+        apart: args.wishes.apart.or(apart),
+        drain: args.drain.unwrap_or(drain),
+    };
+    let write = WriteArgs {
+        if_version: Some(args.write.if_version.unwrap_or(listed.version)),
+        ..args.write
+    };
+    registry
+        .write(&Command::SetTenant(settings), &write, &said, output)
+        .await
 }
 
 async fn set_state(

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::assertion::Access;
 use crate::code::Code;
 use crate::id::{CellId, TenantId};
 use crate::link::LinkKind;
@@ -166,6 +167,9 @@ pub struct ExplainedRoute {
     pub scopes: Vec<String>,
     /// Seconds since the sign-in, for `step_up`.
     pub max_age_seconds: Option<u32>,
+    /// What the request may do, by its method and the rule: reads may go on while the tenant moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
 
 /// A candidate link.
@@ -200,6 +204,9 @@ pub struct ExplainedTenant {
     pub epoch: Option<u64>,
     /// `settled`, `planned`, `draining` or `flipped`.
     pub phase: Option<String>,
+    /// `refuse` or `read_only`: what becomes of its requests while a move drains; absent without a move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
 }
 
 #[cfg(test)]

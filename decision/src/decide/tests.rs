@@ -20,6 +20,7 @@ use super::*;
 use crate::attributes::Field;
 
 mod beside;
+mod draining;
 mod explaining;
 
 const NOW: i64 = 1_800_000_000;
@@ -234,6 +235,7 @@ fn snapshot() -> Snapshot {
             tier: None,
             region: None,
             apart: None,
+            drain: registry::Drain::Refuse,
         }));
         put(link_of("auth0", LinkKind::OrgId, &format!("org_{id}"), id, link));
         if let Some(cell) = cell {
@@ -247,6 +249,7 @@ fn snapshot() -> Snapshot {
                 previous: (phase == Phase::Flipped).then(|| "cell-a".parse().unwrap()),
                 flipped_at: (phase == Phase::Flipped).then_some(NOW - 100),
                 mover: Mover::Operator,
+                drain: registry::Drain::Refuse,
             }));
         }
         put(Record::Host(Host {

@@ -1,6 +1,7 @@
 //! The file's form (TOML) and its checks.
 
 use contract::CellId;
+use contract::assertion::Access;
 use contract::id::is_id;
 use identity::AssertionSlot;
 use serde::Deserialize;
@@ -39,6 +40,7 @@ struct RouteTable {
     cell: Option<CellId>,
     platform: Option<String>,
     anonymous: Option<bool>,
+    access: Option<Access>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -190,6 +192,10 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
     only(table.platform.is_some(), "platform", ClassName::Platform);
     only(table.anonymous.is_some(), "anonymous", ClassName::Platform);
 
+    if table.access.is_some() && table.class == ClassName::Platform {
+        errors.push("access does not belong to this class: a platform service is in no cell".to_owned());
+    }
+
     let anonymous = table.anonymous.unwrap_or(false);
     if !table.scopes.is_empty() && (table.class == ClassName::Public || anonymous) {
         errors.push("a route without a token cannot demand scopes".to_owned());
@@ -229,13 +235,15 @@ fn compile(table: RouteTable, platforms: &[Platform]) -> Result<Rule, Vec<String
             methods: table.methods,
             path,
             scopes: table.scopes,
+            access: table.access,
             class,
         }),
         _ => Err(errors),
     }
 }
 
-/// What holds where nothing is known of the request: all scopes and the shortest step-up of any rule together.
+/// What holds where nothing is known of the request: all scopes and the shortest step-up of any rule together, and
+/// that it may write.
 fn strictest(rules: &[Rule]) -> Rule {
     let mut class = Class::Authenticated;
     let mut scopes: Vec<String> = Vec::new();
@@ -253,6 +261,7 @@ fn strictest(rules: &[Rule]) -> Rule {
     scopes.dedup();
     Rule {
         scopes,
+        access: Some(Access::Write),
         ..Rule::any(class)
     }
 }

@@ -38,6 +38,20 @@ host = "status.example.com"
 class = "public"
 cell = "cell-b"
 
+# While a tenant moves, a read-only drain lets through what only reads: GET, HEAD and OPTIONS, without an upgrade to
+# another protocol. `access` says it where the method does not tell: here of a POST that searches, and of a GET that
+# acts. "read" holds for exactly the path as written; "write" in any case.
+[[route]]
+prefix = "/search"
+methods = ["POST"]
+class = "authenticated"
+access = "read"
+
+[[route]]
+exact = "/jobs/start"
+class = "authenticated"
+access = "write"
+
 [cors]
 allow_origins = ["https://app.example.com"]
 "#;
@@ -84,6 +98,34 @@ fn the_most_specific_rule_wins() {
 }
 
 #[test]
+fn a_rule_says_what_the_method_does_not() {
+    let policy = Policy::parse(FILE, 1).unwrap();
+    for (method, path, expected) in [
+        ("GET", "/", Access::Read),
+        ("POST", "/", Access::Write),
+        ("POST", "/search", Access::Read),
+        ("POST", "/search/all", Access::Read),
+        ("POST", "/Search", Access::Write),
+        ("GET", "/search", Access::Read),
+        ("PUT", "/search", Access::Write),
+        ("GET", "/jobs/start", Access::Write),
+        ("GET", "/Jobs/Start", Access::Write),
+        ("GET", "/jobs", Access::Read),
+    ] {
+        let request = Attributes {
+            method,
+            path,
+            ..Attributes::default()
+        };
+        let rule = policy.lookup(method, "x", path);
+        assert_eq!(rule.access(&request), expected, "{method} {path}");
+        // Where nothing is known it may write.
+        assert_eq!(policy.strictest().access(&request), Access::Write);
+        assert_eq!(Policy::default().strictest().access(&request), Access::Write);
+    }
+}
+
+#[test]
 fn nothing_known_means_every_demand_and_no_exemption() {
     let policy = Policy::parse(FILE, 1).unwrap();
     let rule = policy.strictest();
@@ -125,6 +167,14 @@ methods = ["get"]
 [[route]]
 host = "Upper.Example"
 class = "step_up"
+[[platform]]
+name = "cp"
+address = "127.0.0.1:1"
+[[route]]
+prefix = "/s"
+class = "platform"
+platform = "cp"
+access = "read"
 [cors]
 allow_origins = ["app.example.com"]
 "#;
@@ -140,6 +190,7 @@ allow_origins = ["app.example.com"]
         "route 6: max_age_seconds",
         "route 6: method \"get\"",
         "route 7: host",
+        "route 8: access does not belong",
         "cors: \"app.example.com\"",
     ] {
         assert!(
@@ -164,6 +215,10 @@ fn a_conflict_refuses_the_file() {
     assert!(twice("methods=[\"GET\"]", "methods=[\"PUT\"]").is_ok());
     assert!(twice("methods=[\"GET\"]", "").is_ok());
     assert!(twice("host=\"a.example\"", "").is_ok());
+    // Also where they only differ in what their requests may do.
+    assert!(twice("access=\"read\"", "access=\"write\"").is_err());
+    assert!(twice("methods=[\"GET\"]\naccess=\"write\"", "access=\"read\"").is_ok());
+    assert!(twice("access=\"execute\"", "methods=[\"GET\"]").is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::assertion::AssertionClaims;
+use contract::assertion::{Access, AssertionClaims};
 use contract::{CellId, Code, header};
 use identity::{AssertionKeys, Rule};
 use serde::Deserialize;
@@ -22,11 +22,28 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// The largest key set that is read, in bytes.
 const MAX_JWKS: usize = 256 * 1024;
 
+/// What an assertion says that fences look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Placed {
+    /// The placement's epoch.
+    pub(super) epoch: u64,
+    /// What the router holds the request to.
+    #[serde(default)]
+    pub(super) access: Option<Access>,
+}
+
+impl Placed {
+    /// Whether a router has let the request through because it only reads.
+    pub(super) fn only_reads(&self) -> bool {
+        self.access == Some(Access::Read)
+    }
+}
+
 /// How far a cell believes the headers it receives.
 #[derive(Clone)]
 pub(super) enum Trust {
     /// As they come: for a cell that shows what it received. The epoch is read *without* checking the signature, so
-    /// whoever reaches the cell's port can claim any; only the fence reads it, and it refuses what names none.
+    /// whoever reaches the cell's port can claim any; only fences read it, and they refuse what names none.
     AsReceived,
     /// Only what an assertion of a live router confirms.
     Verified(Verifier),
@@ -40,15 +57,18 @@ pub(super) struct Verifier {
 }
 
 impl Trust {
-    /// The placement epoch of a request, if it has one; an error where the cell must refuse.
-    pub(super) async fn epoch(&self, headers: &HeaderMap, cell: &CellId) -> Result<Option<u64>, Code> {
+    /// How a request was placed, if that can be read; an error where the cell must refuse.
+    pub(super) async fn placed(&self, headers: &HeaderMap, cell: &CellId) -> Result<Option<Placed>, Code> {
         match self {
-            Self::AsReceived => Ok(single(headers, header::ASSERTION).and_then(unverified_epoch)),
+            Self::AsReceived => Ok(single(headers, header::ASSERTION).and_then(unverified)),
             Self::Verified(verifier) => {
                 let token = single(headers, header::ASSERTION).ok_or(Code::Forbidden)?;
                 let claims = verifier.verify(token, cell).await?;
                 if confirmed(headers, &claims) {
-                    Ok(Some(claims.epoch))
+                    Ok(Some(Placed {
+                        epoch: claims.epoch,
+                        access: claims.access,
+                    }))
                 } else {
                     Err(Code::Forbidden)
                 }
@@ -127,15 +147,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     }
 }
 
-fn unverified_epoch(token: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Epoch {
-        epoch: u64,
-    }
+fn unverified(token: &str) -> Option<Placed> {
     let json = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    serde_json::from_slice::<Epoch>(&json)
-        .ok()
-        .map(|claims| claims.epoch)
+    serde_json::from_slice(&json).ok()
 }
 
 async fn refresh(

@@ -45,6 +45,22 @@ impl Client {
                 &Fence {
                     tenant: tenant.clone(),
                     epoch,
+                    reads: false,
+                    to: None,
+                },
+            )
+            .await
+    }
+
+    /// Refuses what may write of a tenant's requests of `epoch` and older.
+    pub async fn fence_writes(&self, tenant: &TenantId, epoch: u64) -> anyhow::Result<FenceReport> {
+        self.caller
+            .post(
+                "/fence",
+                &Fence {
+                    tenant: tenant.clone(),
+                    epoch: Some(epoch),
+                    reads: true,
                     to: None,
                 },
             )

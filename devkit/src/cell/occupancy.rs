@@ -10,6 +10,7 @@ use contract::{Code, TenantId};
 use tokio::sync::watch;
 
 use super::api::{EpochStats, Seen, Stats, TenantStats};
+use super::assertion::Placed;
 
 /// Tenants that are remembered; idle ones without a fence are forgotten first.
 const MAX_TENANTS: usize = 100_000;
@@ -22,8 +23,8 @@ const MAX_EPOCHS: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) tenant: Option<String>,
-    /// The placement epoch, if one could be read; the code to refuse with, if the cell does not believe the request.
-    pub(super) epoch: Result<Option<u64>, Code>,
+    /// How it was placed, if that could be read; the code to refuse with, if the cell does not believe the request.
+    pub(super) placed: Result<Option<Placed>, Code>,
     pub(super) method: String,
     pub(super) path: String,
 }
@@ -51,27 +52,29 @@ pub(super) struct Admitted {
     occupancy: Arc<Occupancy>,
     tenant: Option<String>,
     epoch: Option<u64>,
+    may_write: bool,
 }
 
 impl Occupancy {
     /// Lets a request in, unless its tenant is fenced and the request was placed under a fenced epoch, or under none
-    /// that can be read.
+    /// that can be read. A fence against writes lets those in that a router holds to reading.
     pub(super) fn admit(self: &Arc<Self>, arrival: Arrival) -> Result<Admitted, Code> {
         let now = now_us();
         let Arrival {
             tenant,
-            epoch,
+            placed,
             method,
             path,
         } = arrival;
         let mut state = self.lock();
         state.requests += 1;
-        let outcome = match (&tenant, epoch) {
+        let outcome = match (&tenant, placed) {
             (_, Err(code)) => Err(code),
-            (Some(tenant), Ok(epoch)) => state.admit_tenant(tenant, epoch, now),
+            (Some(tenant), Ok(placed)) => state.admit_tenant(tenant, placed, now),
             (None, Ok(_)) => Ok(()),
         };
-        let epoch = epoch.ok().flatten();
+        let placed = placed.ok().flatten();
+        let epoch = placed.map(|placed| placed.epoch);
         match outcome {
             Ok(()) => state.open += 1,
             Err(_) => state.refused += 1,
@@ -93,6 +96,7 @@ impl Occupancy {
             occupancy: Arc::clone(self),
             tenant,
             epoch,
+            may_write: may_write(placed),
         })
     }
 
@@ -102,14 +106,25 @@ impl Occupancy {
     }
 
     /// Sets or lifts a fence, and says where the tenant goes. A fence only grows: a repeated or late call for an older
-    /// epoch changes nothing.
+    /// epoch changes nothing, and one that lets reads in opens nothing to them that is closed.
     pub(super) fn fence(&self, fence: &Fence) -> Result<FenceReport, Code> {
-        let Fence { tenant, epoch, to } = fence;
+        let Fence {
+            tenant,
+            epoch,
+            reads,
+            to,
+        } = fence;
         let mut state = self.lock();
         if epoch.is_some() || state.tenants.contains_key(tenant.as_str()) {
             let entry = state.tenant(tenant.as_str())?;
-            if *epoch >= entry.fenced || epoch.is_none() {
-                entry.fenced = *epoch;
+            if epoch.is_none() {
+                (entry.fenced, entry.writes_fenced) = (None, None);
+                entry.to.clone_from(to);
+            } else if *epoch >= entry.fenced.max(entry.writes_fenced) {
+                entry.writes_fenced = *epoch;
+                if !reads {
+                    entry.fenced = *epoch;
+                }
                 entry.to.clone_from(to);
             }
         }
@@ -149,11 +164,13 @@ impl Occupancy {
         state.tenants.retain(|_, stats| {
             *stats = TenantStats {
                 open: stats.open,
+                open_writes: stats.open_writes,
                 fenced: stats.fenced,
+                writes_fenced: stats.writes_fenced,
                 to: stats.to.take(),
                 ..TenantStats::default()
             };
-            stats.open > 0 || stats.fenced.is_some()
+            stats.open > 0 || stats.is_fenced()
         });
     }
 
@@ -175,28 +192,27 @@ impl Admitted {
 
     fn is_fenced(&self) -> bool {
         let state = self.occupancy.lock();
-        let stats = self
-            .tenant
-            .as_deref()
-            .and_then(|tenant| state.tenants.get(tenant));
-        let fenced = stats.and_then(|stats| stats.fenced);
-        fenced.is_some_and(|fenced| self.epoch.is_none_or(|epoch| epoch <= fenced))
+        let stats = self.tenant.as_deref().and_then(|tenant| state.tenants.get(tenant));
+        stats.is_some_and(|stats| stats.shuts_out(self.epoch, self.may_write))
     }
 }
 
 impl State {
-    fn admit_tenant(&mut self, tenant: &str, epoch: Option<u64>, now: i64) -> Result<(), Code> {
+    fn admit_tenant(&mut self, tenant: &str, placed: Option<Placed>, now: i64) -> Result<(), Code> {
         let stats = self.tenant(tenant)?;
-        if let Some(fenced) = stats.fenced
-            && epoch.is_none_or(|epoch| epoch <= fenced)
-        {
+        let epoch = placed.map(|placed| placed.epoch);
+        let writes = may_write(placed);
+        if stats.shuts_out(epoch, writes) {
             stats.refused += 1;
             return Err(Code::TenantMoving);
         }
         stats.requests += 1;
         stats.open += 1;
+        stats.open_writes += u64::from(writes);
         // Served under a newer epoch than any that is fenced: the tenant is back.
-        stats.to = None;
+        if !stats.shuts_out(epoch, true) {
+            stats.to = None;
+        }
         if let Some(epoch) = epoch {
             let span = stats.epochs.entry(epoch).or_insert(EpochStats {
                 first_us: now,
@@ -215,7 +231,7 @@ impl State {
     fn tenant(&mut self, tenant: &str) -> Result<&mut TenantStats, Code> {
         if self.tenants.len() >= MAX_TENANTS && !self.tenants.contains_key(tenant) {
             self.tenants
-                .retain(|_, stats| stats.open > 0 || stats.fenced.is_some());
+                .retain(|_, stats| stats.open > 0 || stats.is_fenced());
             if self.tenants.len() >= MAX_TENANTS {
                 return Err(Code::Overloaded);
             }
@@ -228,7 +244,10 @@ impl State {
         FenceReport {
             tenant: tenant.clone(),
             fenced: stats.and_then(|stats| stats.fenced),
+            writes_fenced: stats
+                .and_then(|stats| stats.writes_fenced.filter(|_| stats.writes_fenced > stats.fenced)),
             open: stats.map_or(0, |stats| stats.open),
+            open_writes: Some(stats.map_or(0, |stats| stats.open_writes)),
             to: stats.and_then(|stats| stats.to.clone()),
             served: stats
                 .and_then(|stats| stats.epochs.last_key_value())
@@ -252,10 +271,16 @@ impl Drop for Admitted {
             return;
         };
         stats.open = stats.open.saturating_sub(1);
+        stats.open_writes = stats.open_writes.saturating_sub(u64::from(self.may_write));
         if let Some(span) = self.epoch.and_then(|epoch| stats.epochs.get_mut(&epoch)) {
             span.last_us = span.last_us.max(now_us());
         }
     }
+}
+
+/// Everything that no router holds to reading.
+fn may_write(placed: Option<Placed>) -> bool {
+    !placed.is_some_and(|placed| placed.only_reads())
 }
 
 fn now_us() -> i64 {

@@ -76,10 +76,10 @@ async fn enter(State(cell): State<Cell>, mut request: Request, next: Next) -> Re
         cell.occupancy.health_check();
         return StatusCode::OK.into_response();
     }
-    let epoch = cell.trust.epoch(request.headers(), &cell.id).await;
+    let placed = cell.trust.placed(request.headers(), &cell.id).await;
     let arrival = Arrival {
         tenant: answer::first(request.headers(), contract::header::TENANT),
-        epoch,
+        placed,
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
     };

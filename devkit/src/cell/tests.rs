@@ -98,6 +98,7 @@ fn answer_in(http: &str) -> DemoCellAnswer {
 }
 
 mod fences;
+mod read_only;
 
 #[tokio::test]
 async fn the_answer_is_what_arrived() {

@@ -98,6 +98,7 @@ async fn seed_tenant(store: &AnyStore, dev: &DevTenant) -> anyhow::Result<()> {
         tier: None,
         region: None,
         apart: None,
+        drain: registry::Drain::Refuse,
     };
     let mut commands = vec![
         Command::AddTenant(settings),

@@ -191,6 +191,7 @@ async fn a_good_signature_is_not_enough() {
         tenant: Some(TenantId::parse("acme").unwrap()),
         scopes: None,
         epoch: 1,
+        access: None,
         iat,
         exp,
     };

@@ -48,6 +48,10 @@ impl ControlPlane {
         .unwrap()
     }
 
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[&self.reader], None).await
     }

@@ -319,6 +319,7 @@ async fn tenants_in_every_condition_and_the_command() {
             tenant: moved.clone(),
             to: CellId::parse(dev::SHARED_CELL).unwrap(),
             mover: None,
+            drain: None,
         },
         Command::DrainMove { tenant: moved },
     ] {

@@ -122,6 +122,7 @@ pub(crate) async fn add_tenant(store: &AnyStore, name: &str) {
         tier: None,
         region: None,
         apart: None,
+        drain: registry::Drain::Refuse,
     };
     apply(store, Command::AddTenant(settings)).await;
     set_tenant_state(store, name, TenantState::Active).await;

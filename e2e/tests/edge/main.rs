@@ -76,6 +76,7 @@ mod moves_by_hand;
 mod open_streams;
 mod operators;
 mod policy_reload;
+mod read_only_moves;
 mod revocation;
 mod secrecy;
 mod shadow;

@@ -72,6 +72,7 @@ impl Changes {
             tier: None,
             region: None,
             apart: None,
+            drain: registry::Drain::Refuse,
         };
         let state = |state| Command::SetTenantState {
             tenant: tenant.clone(),
@@ -131,6 +132,7 @@ impl Changes {
                 tenant: tenant.clone(),
                 to: CellId::parse(DEDICATED_CELL).unwrap(),
                 mover: None,
+                drain: None,
             },
             Command::RollBackMove { tenant },
         ]);

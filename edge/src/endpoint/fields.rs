@@ -24,6 +24,11 @@ pub(super) const TENANT: Fields = &[
     ("tier", "string?", "only cells of this tier are chosen for it"),
     ("region", "string?", "only cells of this region are chosen for it"),
     ("apart", "string?", "a group whose members share no cell"),
+    (
+        "drain",
+        "string?",
+        "refuse (when absent) or read_only: what becomes of its requests while a move drains",
+    ),
 ];
 pub(super) const EXPORT: Fields = &[
     ("format", "string?", "jsonl or csv; jsonl when absent"),
@@ -76,6 +81,12 @@ pub(super) const MOVES: Fields = &[
     ),
     ("phase", "string?", "only those in this phase"),
 ];
+const DRAIN: (&str, &str, &str) = (
+    "drain",
+    "string?",
+    "refuse: all requests get 503; read_only: reads are served until nothing that may write is open; else as the tenant \
+     says",
+);
 pub(super) const MOVE: Fields = &[
     ("tenant", "string", "who"),
     ("to", "string", "an active cell"),
@@ -89,6 +100,7 @@ pub(super) const MOVE: Fields = &[
         "boolean?",
         "your word that nothing runs in the old cell: it is not asked",
     ),
+    DRAIN,
 ];
 pub(super) const EVACUATION: Fields = &[
     ("to", "string?", "the active cell that takes all"),
@@ -102,6 +114,7 @@ pub(super) const EVACUATION: Fields = &[
         "boolean?",
         "your word that nothing runs in the cell: it is not asked",
     ),
+    DRAIN,
     (
         "limit",
         "integer?",

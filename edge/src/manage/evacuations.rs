@@ -5,7 +5,7 @@ use contract::{CellId, TenantId};
 use http::StatusCode;
 use registry::moves::evacuate::{self, Leaving, LeavingPage, Remaining, Targets, Towards};
 use registry::store::Page;
-use registry::{CellState, Command, Mover, Phase};
+use registry::{CellState, Command, Drain, Mover, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::{Body, id, read};
@@ -28,6 +28,7 @@ pub(crate) struct EvacuateBody {
     spread: bool,
     #[serde(default)]
     dead: bool,
+    drain: Option<Drain>,
     limit: Option<u32>,
 }
 
@@ -65,6 +66,11 @@ pub(crate) async fn begin(
     let limit = body.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::invalid(format!("limit: 1 to {MAX_LIMIT}")));
+    }
+    if body.dead && body.drain == Some(Drain::ReadOnly) {
+        return Err(Problem::invalid(
+            "nobody can read from a dead cell: leave drain out, or say that the cell lives",
+        ));
     }
     let mover = if body.dead {
         Mover::ControlPlaneFromDeadCell
@@ -120,6 +126,7 @@ pub(crate) async fn begin(
                 tenant: tenant.clone(),
                 to,
                 mover: Some(mover),
+                drain: body.drain,
             };
             match state.write(&plan, &request.part(), StatusCode::OK).await {
                 Ok(written) => answer.planned += u32::from(written.data().changed),

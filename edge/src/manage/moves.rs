@@ -4,13 +4,17 @@
 mod look;
 mod turns;
 
+use std::time::Duration;
+
 use axum::extract::{Path, Query, State};
 use contract::{CellId, TenantId};
 use http::StatusCode;
 use registry::key::Kind;
+use registry::moves::Progress;
 use registry::store::Placements;
-use registry::{Applied, Command, Mover, Phase, Placement, Record, Store as _};
+use registry::{Actor, Applied, Command, Drain, Mover, Phase, Placement, Record, Store as _};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{Body, Listed, PageQuery, id, next_page, read};
 use crate::answer::{Answer, Problem};
@@ -19,6 +23,10 @@ use crate::write::Request;
 
 pub(crate) use look::show;
 pub(crate) use turns::{confirm, roll_back};
+
+/// How long the answer to a drain waits for routers, which report every second or two; between two looks at them.
+const ROUTERS_APPLY: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The placement in a record.
 pub(super) fn placement(record: Record) -> Option<Placement> {
@@ -72,6 +80,8 @@ pub(crate) struct MoveBody {
     mover: Carries,
     #[serde(default)]
     old_cell_is_dead: bool,
+    /// As the tenant's record says, when absent.
+    drain: Option<Drain>,
 }
 
 /// Who carries a move on, as callers say it.
@@ -93,6 +103,7 @@ pub(crate) async fn plan(
         to,
         mover,
         old_cell_is_dead,
+        drain,
     } = read(body)?;
     let mover = Some(match (mover, old_cell_is_dead) {
         (Carries::ControlPlane, false) => Mover::ControlPlane,
@@ -104,7 +115,17 @@ pub(crate) async fn plan(
             ));
         }
     });
-    let command = Command::PlanMove { tenant, to, mover };
+    if old_cell_is_dead && drain == Some(Drain::ReadOnly) {
+        return Err(Problem::invalid(
+            "nobody can read from a dead cell: leave drain out, or say that the cell lives",
+        ));
+    }
+    let command = Command::PlanMove {
+        tenant,
+        to,
+        mover,
+        drain,
+    };
     state.write(&command, &request, StatusCode::CREATED).await
 }
 
@@ -113,10 +134,34 @@ pub(crate) async fn drain(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Answer<Applied>, Problem> {
-    let tenant = id(&name, "tenant id")?;
-    state
-        .write(&Command::DrainMove { tenant }, &request, StatusCode::OK)
-        .await
+    let tenant: TenantId = id(&name, "tenant id")?;
+    let command = Command::DrainMove {
+        tenant: tenant.clone(),
+    };
+    let applied = state.write(&command, &request, StatusCode::OK).await?;
+    let (actor, options) = (Actor::new(""), state.moves.steps());
+    let steps = state.steps(&actor, &options);
+    let deadline = Instant::now() + ROUTERS_APPLY;
+    // Nothing is written in the old cell from its fence on, so that its data can be copied. When that is so, the move
+    // tells; asking for the drain again asks routers and cell again.
+    loop {
+        let found = steps.placement(&tenant).await?;
+        if found.record.phase != Phase::Draining || Instant::now() >= deadline {
+            return Ok(applied);
+        }
+        match steps.reads_end(&found).await {
+            Ok(Some(Progress::WaitingForRouters(_))) => tokio::time::sleep(LOOK_AGAIN).await,
+            Ok(Some(Progress::CellSilent(error))) => {
+                tracing::warn!(%tenant, error, "a cell has no fence against writes yet");
+                return Ok(applied);
+            }
+            Ok(_) => return Ok(applied),
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "a cell has no fence against writes yet");
+                return Ok(applied);
+            }
+        }
+    }
 }
 
 pub(crate) async fn finish(

@@ -227,6 +227,7 @@ fn snapshot(providers: &[providers::Provider]) -> Snapshot {
             tier: None,
             region: None,
             apart: None,
+            drain: registry::Drain::Refuse,
         }));
         put(Record::Link(Link {
             provider: provider.parse().unwrap(),
@@ -244,6 +245,7 @@ fn snapshot(providers: &[providers::Provider]) -> Snapshot {
             previous: None,
             flipped_at: None,
             mover: Mover::Operator,
+            drain: registry::Drain::Refuse,
         }));
         put(Record::Host(Host {
             host: format!("{tenant}.example.com"),

@@ -17,6 +17,7 @@ fn claims() -> AssertionClaims {
         tenant: Some(TenantId::parse("acme").unwrap()),
         scopes: Some("a b".to_owned()),
         epoch: 7,
+        access: None,
         iat: NOW,
         exp: NOW + 60,
     }
@@ -223,6 +224,7 @@ fn minting_again_only_when_something_differs_or_half_its_life_is_over() {
         cell: "cell-a1",
         tenant: Some("acme"),
         epoch: 7,
+        access: None,
     };
     let get = |minter: &Minter, placed: Placed<'_>, now: i64| {
         slot.get_or_mint(minter, placed, now, || {
@@ -230,6 +232,7 @@ fn minting_again_only_when_something_differs_or_half_its_life_is_over() {
                 aud: cell(placed.cell),
                 tenant: placed.tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
                 epoch: placed.epoch,
+                access: placed.access,
                 iat: now,
                 exp: now + 60,
                 ..claims()
@@ -255,11 +258,20 @@ fn minting_again_only_when_something_differs_or_half_its_life_is_over() {
             ..placed
         },
         Placed { epoch: 8, ..placed },
+        // A read-only drain begins, and ends by a rollback or goes on elsewhere.
+        Placed {
+            access: Some(Access::Read),
+            ..placed
+        },
     ] {
         let before = get(&minter, placed, NOW + 30);
         let after = get(&minter, other, NOW + 30);
         assert!(!Arc::ptr_eq(&before, &after), "{other:?}");
         assert!(Arc::ptr_eq(&after, &get(&minter, other, NOW + 30)));
+        let back = get(&minter, placed, NOW + 30);
+        assert!(!Arc::ptr_eq(&after, &back), "{other:?}");
+        let read = keys(&[&minter]).verify(&back, &cell("cell-a1"), NOW + 30);
+        assert_eq!(read.unwrap().access, None);
     }
     let before = get(&minter, placed, NOW + 30);
     assert!(

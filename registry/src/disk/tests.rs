@@ -38,6 +38,7 @@ fn put(number: u64) -> RecordChange {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     }))
 }
 

@@ -48,6 +48,7 @@ const fn columns(kind: Kind) -> &'static [(&'static str, Holds)] {
             ("tier", OptionalText),
             ("region", OptionalText),
             ("apart", OptionalText),
+            ("drain", OptionalText),
             (CELL, OptionalText),
         ],
         Kind::Link => &[
@@ -65,6 +66,7 @@ const fn columns(kind: Kind) -> &'static [(&'static str, Holds)] {
             ("target", OptionalText),
             ("previous", OptionalText),
             ("flipped_at", Number),
+            ("drain", OptionalText),
         ],
         Kind::Host => &[("host", Text), ("tenant", Text)],
         Kind::Revocation => &[

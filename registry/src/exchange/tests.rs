@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Placement, Tenant, TenantState};
+use crate::model::{Drain, Phase, Placement, Tenant, TenantState};
 
 fn errors(file: &[u8], format: Format) -> Vec<(u64, String)> {
     match read(file, format) {
@@ -77,6 +77,7 @@ fn a_tenants_row_may_name_its_cell() {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         })
     };
     let placed = Placement::first("acme".parse().unwrap(), "cell-a".parse().unwrap());
@@ -137,4 +138,57 @@ fn a_row_that_is_no_text_spoils_itself_only() {
     let found = errors(file, Format::Csv(Kind::Tenant));
     assert_eq!(found.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [2, 3]);
     assert!(found[0].1.contains("UTF-8"), "{found:?}");
+}
+
+#[test]
+fn how_a_tenant_and_its_move_drain_goes_into_a_file_and_comes_back() {
+    let tenant = |id: &str, drain| {
+        Record::Tenant(Tenant {
+            id: id.parse().unwrap(),
+            state: TenantState::Active,
+            name: "x".into(),
+            requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
+            drain,
+        })
+    };
+    let draining = |drain| {
+        Record::Placement(Placement {
+            phase: Phase::Draining,
+            target: Some("cell-b".parse().unwrap()),
+            drain,
+            ..Placement::first("acme".parse().unwrap(), "cell-a".parse().unwrap())
+        })
+    };
+    for drain in Drain::ALL {
+        for (kind, record) in [
+            (Kind::Tenant, tenant("acme", drain)),
+            (Kind::Placement, draining(drain)),
+        ] {
+            let mut csv = Vec::new();
+            let mut writer = CsvWriter::new(kind, &mut csv, true).unwrap();
+            writer.write(&record, None).unwrap();
+            writer.finish().unwrap();
+            let lines = serde_json::to_vec(&record).unwrap();
+            for (file, format) in [(csv, Format::Csv(kind)), (lines, Format::Jsonl)] {
+                let import = read(file.as_slice(), format).unwrap();
+                let expected = Command::Import {
+                    record: record.clone(),
+                };
+                assert_eq!(import.commands, [expected], "{}", String::from_utf8_lossy(&file));
+            }
+        }
+    }
+    // Files of before, and files by people.
+    let file = "id,name,state,drain\nacme,x,active,\nhooli,x,active,read-only\n";
+    let import = read(file.as_bytes(), Format::Csv(Kind::Tenant)).unwrap();
+    let expected = [tenant("acme", Drain::Refuse), tenant("hooli", Drain::ReadOnly)];
+    assert_eq!(import.commands, expected.map(|record| Command::Import { record }));
+    let found = errors(
+        b"id,name,state,drain\nacme,x,active,slowly\n",
+        Format::Csv(Kind::Tenant),
+    );
+    assert!(found[0].1.contains("read_only"), "{found:?}");
 }

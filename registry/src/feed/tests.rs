@@ -86,6 +86,7 @@ fn tenant(number: u64) -> RecordChange {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     }))
 }
 

@@ -86,6 +86,7 @@ fn a_placement_says_one_thing() {
         previous: None,
         flipped_at: None,
         mover: Mover::Operator,
+        drain: crate::model::Drain::Refuse,
     };
     let b = || Some("cell-b".parse().unwrap());
     let check = |placement: Placement| Record::Placement(placement).check();
@@ -151,6 +152,7 @@ fn json_is_one_form_with_the_kind_in_front() {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     });
     let json = serde_json::to_string(&tenant).unwrap();
     assert_eq!(

@@ -6,7 +6,7 @@ use contract::{CellId, TenantId};
 use super::{CellFence, MoveError, MoveOptions, Progress};
 use crate::command::{Actor, Command, Drained, IfVersion, Refused};
 use crate::key::Key;
-use crate::model::{Cell, Mover, Phase, Placement, Record, Versioned};
+use crate::model::{Cell, Drain, Mover, Phase, Placement, Record, Versioned};
 use crate::store::Store;
 
 /// What steps are taken with.
@@ -86,20 +86,73 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
             Phase::Settled => Ok(Advanced::Stepped(Progress::Finished)),
             Phase::Planned => {
                 let taken = self.apply(&Command::DrainMove { tenant }, as_found).await?;
-                Ok(stepped(taken, Progress::Draining))
+                Ok(stepped(taken, Progress::Draining(placement.drain)))
             }
-            Phase::Draining => self.flip(placement, as_found).await,
+            Phase::Draining => match self.reads_end(found).await? {
+                Some(wait) => Ok(Advanced::Waiting(wait)),
+                None => self.flip(placement, as_found).await,
+            },
             Phase::Flipped => {
                 if let Some(previous) = &placement.previous
                     && !self.is_dead(placement)
                 {
-                    let before = placement.epoch.saturating_sub(1);
-                    self.lift_marker(previous, &tenant, before).await;
+                    let epoch = Some(placement.epoch.saturating_sub(1));
+                    let over = Fence {
+                        tenant: tenant.clone(),
+                        epoch,
+                        reads: false,
+                        to: None,
+                    };
+                    self.tell(previous, &over).await;
                 }
                 let taken = self.apply(&Command::FinishMove { tenant }, as_found).await?;
                 Ok(stepped(taken, Progress::Finished))
             }
         }
+    }
+
+    /// What a read-only drain still waits for before reads are refused as well; `None` if nothing, or if it refuses them
+    /// already. First every live router must have applied the drain: what one sends before says nothing of reading, and
+    /// would be refused. Then the old cell fences what may write, so that a router that is cut off writes nothing from
+    /// then on, and what may write there must end.
+    pub async fn reads_end(&self, found: &Versioned<Placement>) -> Result<Option<Progress>, MoveError> {
+        let placement = &found.record;
+        if placement.drain != Drain::ReadOnly || self.is_dead(placement) {
+            return Ok(None);
+        }
+        let now_ms = self.store.now_ms();
+        let behind = self.store.heartbeats().await?.into_iter();
+        let routers: Vec<String> = behind
+            .filter(|beat| beat.is_live(now_ms) && beat.version < found.version)
+            .map(|beat| beat.router)
+            .collect();
+        if !routers.is_empty() {
+            return Ok(Some(Progress::WaitingForRouters(routers)));
+        }
+        let report = match self.fence_writes(placement).await? {
+            Ok(report) => report,
+            Err(silent) => return Ok(Some(silent)),
+        };
+        if report.fenced >= Some(placement.epoch) {
+            return Ok(None);
+        }
+        let drained_for = now_ms.saturating_sub(found.at_ms);
+        let longest = i64::try_from(self.options.longest_stream.as_millis()).unwrap_or(i64::MAX);
+        let (_, open) = report.writes();
+        Ok((open > 0 && drained_for < longest).then_some(Progress::WaitingForWrites { open }))
+    }
+
+    /// Has the old cell of a read-only drain refuse what may write, and nothing else. What it reports, or that it does
+    /// not.
+    async fn fence_writes(&self, placement: &Placement) -> Result<Result<FenceReport, Progress>, MoveError> {
+        let asked = self.ask(placement, true).await?;
+        Ok(asked.and_then(|(cell, report)| {
+            if report.writes().0 >= Some(placement.epoch) {
+                Ok(report)
+            } else {
+                Err(not_taken(&cell))
+            }
+        }))
     }
 
     /// Flips if nothing can run in the old cell any longer. The fence comes first: from then on nothing new begins
@@ -178,19 +231,25 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
         }
     }
 
-    /// Tells a fenced cell that a move is over. The fence itself stays, because a router that is cut off may still send
-    /// the tenant there; only where the tenant went is no longer said. A cell that is gone needs no telling.
-    pub async fn lift_marker(&self, cell: &CellId, tenant: &TenantId, epoch: u64) {
+    /// Tells the cell of a drain that was taken back that its tenant goes nowhere. The fence itself stays, as strict as
+    /// the drain had it, because a router that is cut off may still send what it refuses.
+    pub async fn end_marker(&self, drained: &Placement) {
+        let over = Fence {
+            tenant: drained.tenant.clone(),
+            epoch: Some(drained.epoch),
+            reads: drained.drain == Drain::ReadOnly,
+            to: None,
+        };
+        self.tell(&drained.cell, &over).await;
+    }
+
+    /// Tells a fenced cell that a move is over. A cell that is gone needs no telling.
+    async fn tell(&self, cell: &CellId, fence: &Fence) {
         let Ok(cell) = self.cell(cell).await else { return };
         if cell.runtime.is_none() {
             return;
         }
-        let fence = Fence {
-            tenant: tenant.clone(),
-            epoch: Some(epoch),
-            to: None,
-        };
-        let told = self.fences.fence(&cell, &fence);
+        let told = self.fences.fence(&cell, fence);
         let _ = tokio::time::timeout(self.options.fence_deadline, told).await;
     }
 
@@ -224,6 +283,19 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
 
     /// The epoch that the old cell fences, and what is open there.
     async fn fence(&self, placement: &Placement) -> Result<Result<(u64, u64), Progress>, MoveError> {
+        let asked = self.ask(placement, false).await?;
+        Ok(asked.and_then(|(cell, report)| match report.fenced {
+            Some(fenced) if fenced >= placement.epoch => Ok((fenced, report.open)),
+            _ => Err(not_taken(&cell)),
+        }))
+    }
+
+    /// Asks the old cell to fence the placement's epoch; `reads` lets those in that only read.
+    async fn ask(
+        &self,
+        placement: &Placement,
+        reads: bool,
+    ) -> Result<Result<(CellId, FenceReport), Progress>, MoveError> {
         let cell = self.cell(&placement.cell).await?;
         if cell.runtime.is_none() {
             return Err(MoveError::NoRuntime(cell.id));
@@ -231,24 +303,17 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
         let fence = Fence {
             tenant: placement.tenant.clone(),
             epoch: Some(placement.epoch),
+            reads,
             to: placement.target.clone(),
         };
         let asked = self.fences.fence(&cell, &fence);
-        Ok(
-            match in_time(self.options, &cell, &placement.tenant, asked).await {
-                Ok(FenceReport {
-                    fenced: Some(fenced),
-                    open,
-                    ..
-                }) if fenced >= placement.epoch => Ok((fenced, open)),
-                Ok(_) => Err(Progress::CellSilent(format!(
-                    "cell {} has not taken the fence",
-                    cell.id
-                ))),
-                Err(silent) => Err(silent),
-            },
-        )
+        let report = in_time(self.options, &cell, &placement.tenant, asked).await;
+        Ok(report.map(|report| (cell.id, report)))
     }
+}
+
+fn not_taken(cell: &CellId) -> Progress {
+    Progress::CellSilent(format!("cell {cell} has not taken the fence"))
 }
 
 /// A report about this tenant, before the deadline.

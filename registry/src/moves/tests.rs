@@ -1,5 +1,7 @@
 //! Moves on a real store, with a cell that fences as cells do, in this process.
 
+mod read_only;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +28,9 @@ impl State {
         FenceReport {
             tenant: tenant.clone(),
             fenced: self.0,
+            writes_fenced: None,
             open: self.1,
+            open_writes: None,
             to: self.2.clone(),
             served: None,
         }
@@ -125,6 +129,7 @@ impl World {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         };
         world.run(Command::AddTenant(settings)).await;
         world
@@ -213,7 +218,7 @@ async fn a_plain_move_runs_all_its_phases() {
         seen,
         [
             Progress::Planned,
-            Progress::Draining,
+            Progress::Draining(Drain::Refuse),
             Progress::Flipped { epoch: 2 },
             Progress::Finished
         ]
@@ -244,6 +249,7 @@ async fn a_move_continues_from_any_phase() {
                 tenant: tenant.clone(),
                 to: cell("cell-b"),
                 mover: None,
+                drain: None,
             },
             Command::DrainMove {
                 tenant: tenant.clone(),
@@ -330,7 +336,7 @@ async fn a_flip_waits_for_the_routers_and_for_the_old_cell() {
         waited,
         [
             Progress::Planned,
-            Progress::Draining,
+            Progress::Draining(Drain::Refuse),
             Progress::WaitingForRouters(vec!["r1".into()]),
             Progress::WaitingForCell { open: 2 },
             Progress::Flipped { epoch: 2 },
@@ -429,6 +435,7 @@ async fn a_flipped_move_goes_back_by_draining_the_new_cell() {
             tenant: tenant.clone(),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     world
@@ -484,6 +491,7 @@ async fn a_move_elsewhere_is_refused_while_one_is_under_way() {
             tenant: world.tenant.clone(),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     let (moved, _) = world.move_to("cell-a", &Cells::default()).await;
@@ -524,6 +532,7 @@ async fn a_step_is_taken_only_from_where_the_move_was_found() {
             tenant: tenant.clone(),
             to: cell("cell-b"),
             mover: Some(Mover::ControlPlaneFromDeadCell),
+            drain: None,
         })
         .await;
     steps
@@ -543,6 +552,7 @@ async fn a_step_is_taken_only_from_where_the_move_was_found() {
             tenant: tenant.clone(),
             to: cell("cell-b"),
             mover: Some(Mover::ControlPlane),
+            drain: None,
         })
         .await;
     world
@@ -570,6 +580,7 @@ async fn a_dead_cell_is_not_asked_whoever_carries_the_move_on() {
             tenant: world.tenant.clone(),
             to: cell("cell-b"),
             mover: Some(Mover::ControlPlaneFromDeadCell),
+            drain: None,
         })
         .await;
     let (moved, _) = world.move_to("cell-b", &Silent).await;
@@ -592,13 +603,14 @@ async fn the_old_cell_knows_where_the_tenant_goes_until_the_move_is_over() {
             tenant: tenant.clone(),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     let step = async || {
         let found = steps.placement(&tenant).await.unwrap();
         steps.advance(&found).await.unwrap()
     };
-    assert_eq!(step().await, Advanced::Stepped(Progress::Draining));
+    assert_eq!(step().await, Advanced::Stepped(Progress::Draining(Drain::Refuse)));
     assert_eq!(
         step().await,
         Advanced::Waiting(Progress::WaitingForCell { open: 1 })

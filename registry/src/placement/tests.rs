@@ -26,6 +26,7 @@ fn tenant(name: &str) -> Tenant {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     }
 }
 
@@ -104,6 +105,7 @@ fn members_of_a_group_do_not_share_a_cell() {
     let mut cells = Cells::of([cell("cell-a"), cell("cell-b")]);
     let member = |name: &str| Tenant {
         apart: Some("bank".into()),
+        drain: crate::model::Drain::Refuse,
         ..tenant(name)
     };
     let mut used = BTreeSet::new();

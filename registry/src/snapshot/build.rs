@@ -11,7 +11,7 @@ use super::hash::hash;
 use super::image::{Base, Cut, ImageError, NO_CELL, SLOT, Section, Sections, Small};
 use super::packed::{self, Form, LinkKey};
 use crate::key::Key;
-use crate::model::{Cell, Link, LinkState, Phase, Placement, Record, Revocation, Tenant, TenantState};
+use crate::model::{Cell, Drain, Link, LinkState, Phase, Placement, Record, Revocation, Tenant, TenantState};
 use crate::version::Position;
 use rows::{Extra, HostRow, LinkRow, Span, TenantRow};
 use slots::{Slots, slots_of};
@@ -129,6 +129,7 @@ impl Builder {
             row.cell = cell;
             row.epoch = short.unwrap_or_default();
             row.extra = extra;
+            row.reads = view.drain == Drain::ReadOnly;
             row.phase = match view.phase {
                 Phase::Settled => 1,
                 Phase::Planned => 2,
@@ -242,6 +243,7 @@ impl Builder {
             state: 0,
             phase: 0,
             extra: false,
+            reads: false,
             cell: NO_CELL,
             epoch: 0,
             rate: 0,

@@ -1,7 +1,7 @@
 //! The base: the bulk of a snapshot as bytes, laid out so that it can be written to disk and used again without parsing.
 //!
 //! ```text
-//! tenants  16 bytes each: id, state, phase, cell, epoch, rate          extras  32 bytes, only tenants that need them
+//! tenants  16 bytes each: id, state, phase, drain, cell, epoch, rate          extras  32 bytes, only tenants that need them
 //! links    12 bytes each: packed id, source, state, tenant             hosts   12 bytes each: name, tenant
 //! slots    one open-addressing table per kind, 5 bytes a slot: a tag of the hash, then the record's number + 1
 //! arena    the bytes that ids and names point into
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::hash::hash;
 use super::packed::{Form, LinkKey};
 use crate::key::Key;
-use crate::model::{Cell, LinkState, Phase, Revocation, TenantState};
+use crate::model::{Cell, Drain, LinkState, Phase, Revocation, TenantState};
 use crate::version::Position;
 
 #[cfg(any(feature = "disk", feature = "store"))]
@@ -33,8 +33,12 @@ pub(crate) use file::ReadAt;
 #[cfg(any(feature = "disk", feature = "store"))]
 pub use file::ReadError;
 
-/// Of the files; the image in memory has none.
-const FORMAT: u32 = 1;
+/// Of the files; the image in memory has none. In format 2 a placement says how it drains.
+const FORMAT: u32 = 2;
+/// The oldest format that is still read, because a router is upgraded before the control plane whose images it takes:
+/// its placements all drain by refusing, which is what the missing bit says.
+#[cfg(any(feature = "disk", feature = "store"))]
+const OLDEST: u32 = 1;
 
 pub(super) const TENANT: usize = 16;
 pub(super) const EXTRA: usize = 32;
@@ -309,6 +313,11 @@ impl Base {
                     target: None,
                     previous: None,
                     flipped_at: None,
+                    drain: if bits & 64 == 0 {
+                        Drain::Refuse
+                    } else {
+                        Drain::ReadOnly
+                    },
                 };
                 if bits & 32 != 0 {
                     self.extend(number, &mut view)?;

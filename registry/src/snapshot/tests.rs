@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::key::Kind;
-use crate::model::{Cell, CellState, Host, Link, Mover, Phase, Revocation, Tenant};
+use crate::model::{Cell, CellState, Drain, Host, Link, Mover, Phase, Revocation, Tenant};
 
 fn at(number: u64) -> Position {
     Position {
@@ -69,6 +69,7 @@ fn record() -> impl Strategy<Value = Record> {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         })
     });
     let link =
@@ -83,8 +84,8 @@ fn record() -> impl Strategy<Value = Record> {
             })
         });
     let epochs = prop_oneof![1..100u64, Just(u64::from(u32::MAX) + 5), Just(i64::MAX as u64)];
-    let placement =
-        (0..12u8, 0..4u8, epochs, 0..4u8, any::<bool>()).prop_map(|(tenant, cell, epoch, phase, moved)| {
+    let placement = (0..12u8, 0..4u8, epochs, 0..4u8, any::<[bool; 2]>()).prop_map(
+        |(tenant, cell, epoch, phase, [moved, reads])| {
             let phases = [Phase::Settled, Phase::Planned, Phase::Draining, Phase::Flipped];
             let phase = phases[usize::from(phase)];
             let other = |offset: u8| Some(cell_name((cell + offset) % 5).parse().unwrap());
@@ -102,8 +103,14 @@ fn record() -> impl Strategy<Value = Record> {
                 previous: if moved { other(2) } else { None },
                 flipped_at: moved.then_some(epoch as i64 / 2),
                 mover: Mover::Operator,
+                drain: if reads && phase != Phase::Settled {
+                    Drain::ReadOnly
+                } else {
+                    Drain::Refuse
+                },
             })
-        });
+        },
+    );
     let host = (0..6u8, 0..12u8).prop_map(|(host, tenant)| {
         Record::Host(Host {
             host: format!("h{host}.example"),
@@ -321,6 +328,7 @@ fn a_row_that_cannot_be_read_is_gone_and_named_until_it_is_repaired() {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         })
     };
     let mut builder = Builder::default();
@@ -365,6 +373,7 @@ fn what_names_a_row_that_cannot_be_read_is_not_named_itself() {
         previous: None,
         flipped_at: None,
         mover: Mover::Operator,
+        drain: Drain::Refuse,
     });
     let tenant = Tenant {
         id: "acme".parse().unwrap(),
@@ -374,6 +383,7 @@ fn what_names_a_row_that_cannot_be_read_is_not_named_itself() {
         tier: None,
         region: None,
         apart: None,
+        drain: Drain::Refuse,
     };
     let names = |snapshot: &Snapshot| {
         snapshot
@@ -467,6 +477,7 @@ fn fleet(number: u32) -> [Record; 3] {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         }),
         Record::Link(Link {
             provider: provider.parse().unwrap(),
@@ -484,6 +495,7 @@ fn fleet(number: u32) -> [Record; 3] {
             previous: None,
             flipped_at: None,
             mover: Mover::Operator,
+            drain: Drain::Refuse,
         }),
     ]
 }

@@ -3,7 +3,7 @@
 use contract::{CellId, TenantId};
 use serde::Serialize;
 
-use crate::model::{LinkState, Mover, Phase, Placement, TenantState};
+use crate::model::{Drain, LinkState, Mover, Phase, Placement, TenantState};
 
 /// An identity link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct PlacementView<'a> {
     pub previous: Option<&'a str>,
     /// When the last flip was, seconds since 1970.
     pub flipped_at: Option<i64>,
+    /// What becomes of requests while it drains.
+    pub drain: Drain,
 }
 
 impl<'a> PlacementView<'a> {
@@ -55,6 +57,7 @@ impl<'a> PlacementView<'a> {
             target: placement.target.as_ref().map(CellId::as_str),
             previous: placement.previous.as_ref().map(CellId::as_str),
             flipped_at: placement.flipped_at,
+            drain: placement.drain,
         }
     }
 
@@ -70,6 +73,7 @@ impl<'a> PlacementView<'a> {
             previous: optional(self.previous)?,
             flipped_at: self.flipped_at,
             mover: Mover::Operator,
+            drain: self.drain,
         })
     }
 }

@@ -189,6 +189,7 @@ pub(super) fn add_tenant(name: &str) -> Command {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     })
 }
 
@@ -249,6 +250,7 @@ on_every_database! {
         every_kind_of_record_comes_back_as_it_was_written,
         lists_have_pages,
         moving_placements_and_those_of_a_cell_are_found,
+        how_a_move_drains_is_kept_with_the_tenant_and_with_the_move,
         heartbeats_bump_no_version_and_are_stamped_by_the_store,
         a_cell_waits_for_live_routers_and_an_unreadable_heartbeat_is_one_that_knows_nothing,
         a_command_on_a_bad_row_says_what_is_wrong_with_it,

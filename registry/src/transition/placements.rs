@@ -5,7 +5,7 @@ use contract::{CellId, TenantId};
 use super::{Effect, Facts, no_step};
 use crate::command::{Drained, Refused};
 use crate::key::Key;
-use crate::model::{CellState, Mover, Phase, Placement, Record};
+use crate::model::{CellState, Drain, Mover, Phase, Placement, Record};
 use crate::version::Version;
 
 pub(super) fn place(tenant: &TenantId, cell: &CellId, facts: &Facts) -> Result<Effect, Refused> {
@@ -30,16 +30,18 @@ pub(super) fn plan(
     tenant: &TenantId,
     to: &CellId,
     mover: Option<Mover>,
+    drain: Option<Drain>,
     facts: &Facts,
 ) -> Result<Effect, Refused> {
     let (placement, version) = placed(tenant, facts)?;
+    let again = || changed(placement, version, mover, drain);
     match placement.phase {
         Phase::Settled if placement.cell == *to => return Ok(Effect::Nothing(version)),
         Phase::Settled => {}
         Phase::Planned | Phase::Draining if placement.target.as_ref() == Some(to) => {
-            return Ok(carried_by(placement, version, mover));
+            return again();
         }
-        Phase::Flipped if placement.cell == *to => return Ok(carried_by(placement, version, mover)),
+        Phase::Flipped if placement.cell == *to => return again(),
         Phase::Planned | Phase::Draining | Phase::Flipped => {
             let towards = placement.target.as_ref().unwrap_or(&placement.cell);
             return Err(Refused::Conflict {
@@ -49,28 +51,60 @@ pub(super) fn plan(
         }
     }
     takes(tenant, to, facts)?;
+    let mover = mover.unwrap_or_default();
+    // What the tenant's record wants is a default, not a condition: a placement without a tenant can be moved too.
+    let wanted = drain.unwrap_or_else(|| {
+        facts
+            .tenant(tenant)
+            .map_or_else(|_| Drain::Refuse, |(tenant, _)| tenant.drain)
+    });
     Ok(step(
         placement,
         Placement {
             phase: Phase::Planned,
             target: Some(to.clone()),
-            mover: mover.unwrap_or_default(),
+            mover,
+            drain: drains(mover, wanted),
             ..placement.clone()
         },
     ))
 }
 
-/// The same move, carried on by somebody else if one is named.
-fn carried_by(placement: &Placement, version: Version, mover: Option<Mover>) -> Effect {
+/// The same move, carried on by somebody else if one is named, and draining another way if one is named.
+fn changed(
+    placement: &Placement,
+    version: Version,
+    mover: Option<Mover>,
+    drain: Option<Drain>,
+) -> Result<Effect, Refused> {
+    let mover = mover.unwrap_or(placement.mover);
+    let drain = drains(mover, drain.unwrap_or(placement.drain));
+    // The old cell may have fenced everything already, and routers have told clients that nothing is served.
+    if placement.phase == Phase::Draining && placement.drain == Drain::Refuse && drain == Drain::ReadOnly {
+        return Err(Refused::Conflict {
+            problem: format!(
+                "tenant {} drains already, and all its requests are refused",
+                placement.tenant
+            ),
+            next: "let it drain as it does, or roll the move back and plan it anew".to_owned(),
+        });
+    }
+    let after = Placement {
+        mover,
+        drain,
+        ..placement.clone()
+    };
+    if after == *placement {
+        return Ok(Effect::Nothing(version));
+    }
+    Ok(step(placement, after))
+}
+
+/// Nobody can read from a cell that is dead.
+const fn drains(mover: Mover, wanted: Drain) -> Drain {
     match mover {
-        Some(mover) if mover != placement.mover => step(
-            placement,
-            Placement {
-                mover,
-                ..placement.clone()
-            },
-        ),
-        _ => Effect::Nothing(version),
+        Mover::ControlPlaneFromDeadCell => Drain::Refuse,
+        Mover::Operator | Mover::ControlPlane => wanted,
     }
 }
 
@@ -122,6 +156,7 @@ pub(super) fn flip(tenant: &TenantId, evidence: &Drained, facts: &Facts) -> Resu
         previous: Some(placement.cell.clone()),
         flipped_at: Some(facts.now_ms / 1000),
         mover: placement.mover,
+        drain: placement.drain,
     };
     Ok(step(placement, after))
 }
@@ -134,6 +169,7 @@ pub(super) fn finish(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused
             Placement {
                 phase: Phase::Settled,
                 mover: Mover::Operator,
+                drain: Drain::Refuse,
                 ..placement.clone()
             },
         )),
@@ -153,6 +189,7 @@ pub(super) fn roll_back(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refu
         phase: Phase::Settled,
         target: None,
         mover: Mover::Operator,
+        drain: Drain::Refuse,
         ..placement.clone()
     };
     match (placement.phase, &placement.previous) {

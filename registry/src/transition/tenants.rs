@@ -209,6 +209,7 @@ fn with_state(settings: &TenantSettings, state: TenantState) -> Tenant {
         tier,
         region,
         apart,
+        drain,
     } = settings.clone();
     Tenant {
         id,
@@ -218,5 +219,6 @@ fn with_state(settings: &TenantSettings, state: TenantState) -> Tenant {
         tier,
         region,
         apart,
+        drain,
     }
 }

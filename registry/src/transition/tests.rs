@@ -1,8 +1,10 @@
+mod drains;
+
 use contract::{CellId, TenantId};
 
 use super::*;
 use crate::command::{CellSettings, Drained, LinkId, TenantSettings};
-use crate::model::{CellState, LinkState, MAX_OPEN, Mover, OpenStreams, Phase, Revocation, TenantState};
+use crate::model::{CellState, Drain, LinkState, MAX_OPEN, Mover, OpenStreams, Phase, Revocation, TenantState};
 
 const T0: i64 = 1_700_000_000_000;
 
@@ -41,6 +43,7 @@ fn tenant(state: TenantState) -> Record {
         tier: None,
         region: None,
         apart: None,
+        drain: Drain::Refuse,
     })
 }
 
@@ -54,6 +57,7 @@ fn placement(phase: Phase, cell: &str, target: Option<&str>, epoch: u64) -> Reco
         target: target.map(cell_id),
         flipped_at: previous.as_ref().map(|_| T0 / 1000),
         mover: Mover::Operator,
+        drain: Drain::Refuse,
         previous,
     })
 }
@@ -370,6 +374,7 @@ fn a_move_goes_through_its_phases_and_each_flip_raises_the_epoch() {
             tenant: tenant.clone(),
             to,
             mover: None,
+            drain: None,
         },
         &with(placement(Phase::Settled, "cell-a", None, 3)),
     );
@@ -572,6 +577,7 @@ fn who_carries_a_move_on_is_recorded_with_it_until_it_is_settled() {
         tenant: tenant_id(),
         to: cell_id("cell-b"),
         mover,
+        drain: None,
     };
     let tenant = tenant_id;
     let settled = || placement(Phase::Settled, "cell-a", None, 3);
@@ -626,6 +632,7 @@ fn a_move_under_way_is_not_redirected() {
         tenant: tenant_id(),
         to: cell_id("cell-c"),
         mover: None,
+        drain: None,
     };
     for phase in [Phase::Planned, Phase::Draining] {
         let moving = placement(phase, "cell-a", Some("cell-b"), 1);
@@ -680,6 +687,7 @@ fn adding_what_is_there_changes_nothing_and_never_resets_a_state() {
         tier: None,
         region: None,
         apart: None,
+        drain: Drain::Refuse,
     };
     let suspended = tenant(TenantState::Suspended);
     assert_eq!(

@@ -210,6 +210,7 @@ async fn an_image_that_is_damaged_is_not_loaded() {
             tier: None,
             region: None,
             apart: None,
+            drain: crate::model::Drain::Refuse,
         }))
         .unwrap();
     let good = builder.finish(at(9)).unwrap();

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use contract::CellId;
-use registry::CellState;
+use registry::{CellState, Drain};
 
 use super::{RegistryArgs, WriteArgs, parse_name};
 
@@ -71,7 +71,7 @@ Examples:
   alphaswarm cells evacuate --cell cell-a --spread --dead
 
 The cell takes no more tenants from then on (cells drain). Each tenant moves as with tenants move; its requests get 503
-tenant_moving meanwhile. An evacuation that was stopped is continued by the same command.")]
+tenant_moving meanwhile (with --drain read-only, or where the tenant's record says so, not those that read). An evacuation that was stopped is continued by the same command.")]
     Evacuate(Evacuate),
     /// End an empty cell; Envoy forgets it.
     #[command(after_help = "Example:\n  alphaswarm cells retire --cell cell-b")]
@@ -190,6 +190,10 @@ pub struct Evacuate {
     /// Spread them over the active cells of the same tier, by weight and free capacity.
     #[arg(long)]
     pub spread: bool,
+    /// What becomes of a tenant's requests while it drains: all are refused, or those that only read are still served
+    /// by the cell until nothing that may write is open there [default: as the tenant's record says]
+    #[arg(long, value_parser = parse_name::<Drain>, value_name = "refuse|read-only", conflicts_with = "dead")]
+    pub drain: Option<Drain>,
     /// Your word that the cell is dead: it is not asked. If it lives, tenants may be served by two cells.
     #[arg(long)]
     pub dead: bool,

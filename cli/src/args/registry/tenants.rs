@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use contract::{CellId, TenantId};
-use registry::TenantState;
+use registry::{Drain, TenantState};
 
 use super::{RegistryArgs, WriteArgs, parse_name};
 
@@ -54,10 +54,19 @@ Example:
         /// What it wants of the cell that policy chooses.
         #[command(flatten)]
         wishes: Wishes,
+        /// What becomes of its requests while a move drains, where the move does not say otherwise.
+        #[arg(long, value_parser = parse_name::<Drain>, value_name = "refuse|read-only", default_value = "refuse")]
+        drain: Drain,
         /// How to write.
         #[command(flatten)]
         write: WriteArgs,
     },
+    /// Change a tenant's settings, except its state. It stays in its cell.
+    #[command(after_help = "\
+Examples:
+  alphaswarm tenants set --tenant hooli --drain read-only
+  alphaswarm tenants set --tenant hooli --requests-per-second 200 --tier pro")]
+    Set(SetTenant),
     /// Let a tenant in.
     #[command(after_help = "Example:\n  alphaswarm tenants activate --tenant hooli")]
     Activate {
@@ -102,14 +111,42 @@ group, by weight. The choice is recorded; a cell that is added later moves nobod
 Examples:
   alphaswarm tenants move --tenant acme --to cell-b
   alphaswarm tenants move --tenant acme --to cell-b --longest-stream 600
+  alphaswarm tenants move --tenant acme --to cell-b --drain read-only
   alphaswarm tenants move --tenant acme --to cell-b --old-cell-is-dead
   alphaswarm tenants move --tenant acme --rollback
 
 A move is planned, drained, flipped and finished. From the drain to the flip the tenant's requests get 503
 tenant_moving: until every live router has applied the drain, and the old cell refuses the tenant and has none of its
-requests open (or --longest-stream has passed). A move that was stopped on the way stays where it is: the same command resumes it, --rollback takes it
+requests open (or --longest-stream has passed). With --drain read-only, requests that only read (GET, HEAD, OPTIONS, or
+as the policy file says) are served by the old cell until nothing that may write is open there; then they get 503 too,
+for the moment that the flip takes. A move that was stopped on the way stays where it is: the same command resumes it, --rollback takes it
 back.")]
     Move(Move),
+}
+
+/// `alphaswarm tenants set`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("settings").required(true).multiple(true)
+    .args(["name", "requests_per_second", "tier", "region", "apart", "drain"])))]
+pub struct SetTenant {
+    /// Which.
+    #[command(flatten)]
+    pub tenant: OneTenant,
+    /// For people.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Requests a second that one router admits.
+    #[arg(long, value_name = "N")]
+    pub requests_per_second: Option<u32>,
+    /// What it wants of the cell that policy chooses.
+    #[command(flatten)]
+    pub wishes: Wishes,
+    /// What becomes of its requests while a move drains, where the move does not say otherwise.
+    #[arg(long, value_parser = parse_name::<Drain>, value_name = "refuse|read-only")]
+    pub drain: Option<Drain>,
+    /// How to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
 }
 
 /// What a tenant wants of its cell.
@@ -158,6 +195,11 @@ pub struct Move {
     /// The longest time that a stream may live, in seconds: after it the old cell counts as empty.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub longest_stream: u32,
+    /// What becomes of its requests while it drains: all are refused, or those that only read are still served by the
+    /// old cell until nothing that may write is open there [default: as the tenant's record says]
+    #[arg(long, value_parser = parse_name::<Drain>, value_name = "refuse|read-only",
+          conflicts_with_all = ["rollback", "old_cell_is_dead"])]
+    pub drain: Option<Drain>,
     /// Your word that the old cell is dead: it is not asked. If it lives, the tenant may be served by two cells.
     #[arg(long)]
     pub old_cell_is_dead: bool,

@@ -78,6 +78,7 @@ pub(super) async fn run(args: Evacuate, registry: &Registry, output: &mut Output
             .wait
             .map_or(longest_stream + SPARE, |wait| Duration::from_secs(wait.into())),
         old_cell_is_dead: args.dead,
+        drain: args.drain,
         ..MoveOptions::default()
     };
     let mut rate = tokio::time::interval(Duration::from_secs(1) / args.rate);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::{CellId, TenantId};
 use registry::moves::{MoveError, MoveOptions, Progress, Runtimes, roll_back, run_move};
-use registry::{Cell, Key, Phase, Placement, Record, Store as _};
+use registry::{Cell, Drain, Key, Phase, Placement, Record, Store as _};
 use tokio::sync::mpsc;
 
 use crate::args::registry::Move;
@@ -29,6 +29,7 @@ pub async fn run(args: Move, registry: &Registry, output: &mut Output<'_>) -> Re
             .wait
             .map_or(longest_stream + SPARE, |wait| Duration::from_secs(wait.into())),
         old_cell_is_dead: args.old_cell_is_dead,
+        drain: args.drain,
         ..MoveOptions::default()
     };
     if !args.old_cell_is_dead {
@@ -176,12 +177,18 @@ fn sentence(placement: &Placement) -> String {
 fn describe(progress: &Progress) -> String {
     match progress {
         Progress::Planned => "planned".to_owned(),
-        Progress::Draining => "draining: its requests get 503 tenant_moving".to_owned(),
+        Progress::Draining(Drain::Refuse) => "draining: its requests get 503 tenant_moving".to_owned(),
+        Progress::Draining(Drain::ReadOnly) => {
+            "draining: reads are still served, its other requests get 503 tenant_moving".to_owned()
+        }
         Progress::WaitingForRouters(routers) => {
             format!(
                 "draining: waiting for the drain to reach routers {}",
                 routers.join(", ")
             )
+        }
+        Progress::WaitingForWrites { open } => {
+            format!("draining: waiting for {open} open requests or streams that may write in the old cell")
         }
         Progress::WaitingForCell { open } => {
             format!("draining: waiting for {open} open requests or streams in the old cell")

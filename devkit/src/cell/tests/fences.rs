@@ -132,6 +132,7 @@ async fn a_fence_says_where_the_tenant_goes_and_what_was_served() {
     let fence = contract::api::Fence {
         tenant: acme(),
         epoch: Some(4),
+        reads: false,
         to: Some("cell-b".parse().unwrap()),
     };
     let post = async |fence: &contract::api::Fence| {
@@ -181,6 +182,7 @@ async fn with_keys_only_a_routers_word_counts() {
         tenant: Some(acme()),
         scopes: None,
         epoch: 3,
+        access: None,
         iat: now,
         exp: now + 60,
     };

@@ -260,6 +260,7 @@ async fn link(stack: &Stack, at: i64) {
                     tier: None,
                     region: None,
                     apart: None,
+                    drain: registry::Drain::Refuse,
                 }),
                 Command::SetTenantState {
                     tenant: tenant.clone(),

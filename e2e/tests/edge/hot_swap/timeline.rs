@@ -48,7 +48,7 @@ impl Move {
         let now = Instant::now();
         match progress {
             Progress::Planned => self.began = now,
-            Progress::Draining => {
+            Progress::Draining(_) => {
                 self.drained = Some(now);
                 self.before_flip = now;
             }

@@ -30,10 +30,15 @@ struct WaitsFor {
     routers: Vec<String>,
     /// Requests and streams that are open in the old cell; absent when it does not say.
     open: Option<u64>,
+    /// Of them: those that may write.
+    open_writes: Option<u64>,
     /// Long streams that Envoys hold open to the old cell, as the live routers tell.
     streams: u64,
     /// The epoch up to which the old cell refuses the tenant.
     fenced: Option<u64>,
+    /// The epoch up to which it refuses what may write. Once it is the placement's and nothing that may write is open,
+    /// the tenant's data in the old cell stays as it is.
+    writes_fenced: Option<u64>,
     /// Why the old cell says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     silent: Option<String>,
@@ -126,7 +131,9 @@ impl ControlPlane {
                 .map(|beat| beat.router)
                 .collect(),
             open: report.as_ref().ok().map(|report| report.open),
+            open_writes: report.as_ref().ok().map(|report| report.writes().1),
             fenced: report.as_ref().ok().and_then(|report| report.fenced),
+            writes_fenced: report.as_ref().ok().and_then(|report| report.writes().0),
             silent: report.err(),
         }))
     }

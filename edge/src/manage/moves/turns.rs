@@ -40,12 +40,16 @@ pub(crate) async fn confirm(
     options.old_cell_is_dead = body.old_cell_is_dead;
     let actor = Actor::new("");
     let steps = state.steps(&actor, &options);
-    let placement = steps.placement(&tenant).await?.record;
+    let found = steps.placement(&tenant).await?;
+    let placement = &found.record;
     let mut open = 0;
     // In any other phase the registry says what is missing, without any evidence.
     let mut evidence = Drained::Empty { fenced: 0 };
     if placement.phase == Phase::Draining {
-        match steps.evidence(&placement).await? {
+        if let Some(wait) = steps.reads_end(&found).await? {
+            return Err(not_drained(&wait, &placement.cell, &request));
+        }
+        match steps.evidence(placement).await? {
             Ok(found) => (evidence, open) = (found.drained, found.open),
             Err(silent) => return Err(not_drained(&silent, &placement.cell, &request)),
         }
@@ -105,9 +109,7 @@ pub(crate) async fn roll_back(
     };
     let applied = state.write(&command, &request, StatusCode::OK).await?;
     if before.record.phase == Phase::Draining {
-        steps
-            .lift_marker(&before.record.cell, &tenant, before.record.epoch)
-            .await;
+        steps.end_marker(&before.record).await;
     }
     let warning = since_flip.as_ref().map(|since| {
         let served = match since.served {

@@ -25,7 +25,9 @@ async fn runtime(asked: Asked) -> SocketAddr {
         Json(FenceReport {
             tenant: fence.tenant,
             fenced: fence.epoch,
+            writes_fenced: None,
             open: 3,
+            open_writes: None,
             to: None,
             served: None,
         })
@@ -41,7 +43,9 @@ async fn runtime(asked: Asked) -> SocketAddr {
         Json(FenceReport {
             tenant,
             fenced: last,
+            writes_fenced: None,
             open: 3,
+            open_writes: None,
             to: None,
             served: None,
         })
@@ -67,6 +71,7 @@ async fn a_fence_reaches_the_runtime_and_its_report_comes_back() {
     let fence = Fence {
         tenant: acme(),
         epoch: Some(7),
+        reads: false,
         to: None,
     };
     // With and without the slash that people add.
@@ -84,6 +89,7 @@ async fn a_runtime_that_is_gone_strange_or_about_somebody_else_is_no_evidence() 
     let fence = Fence {
         tenant: acme(),
         epoch: Some(7),
+        reads: false,
         to: None,
     };
 
@@ -99,7 +105,9 @@ async fn a_runtime_that_is_gone_strange_or_about_somebody_else_is_no_evidence() 
     let other = FenceReport {
         tenant: TenantId::parse("globex").unwrap(),
         fenced: Some(7),
+        writes_fenced: None,
         open: 0,
+        open_writes: None,
         to: None,
         served: None,
     };

@@ -10,6 +10,7 @@ pub(super) struct TenantRow {
     /// 0 without a placement.
     pub(super) phase: u8,
     pub(super) extra: bool,
+    pub(super) reads: bool,
     pub(super) cell: u16,
     pub(super) epoch: u32,
     pub(super) rate: u32,
@@ -47,7 +48,7 @@ pub(super) struct Span {
 
 impl TenantRow {
     pub(super) fn encode(&self) -> [u8; TENANT] {
-        let bits = self.state | self.phase << 2 | u8::from(self.extra) << 5;
+        let bits = self.state | self.phase << 2 | u8::from(self.extra) << 5 | u8::from(self.reads) << 6;
         let [o0, o1, o2, o3] = self.id.offset.to_le_bytes();
         let [c0, c1] = self.cell.to_le_bytes();
         let [e0, e1, e2, e3] = self.epoch.to_le_bytes();

@@ -7,6 +7,7 @@ use super::{Cut, EXTRA, HOST, ImageError, LINK, NO_CELL, SLOT, Small, TENANT};
 
 /// How much there is to point at.
 pub(super) struct Limits {
+    format: u32,
     cut: Cut,
     arena: usize,
     tenants: usize,
@@ -21,7 +22,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// From the sections' lengths in bytes, in the order of the file.
-    pub(super) fn new(cut: Cut, lengths: [usize; 9], small: &Small) -> Result<Self, ImageError> {
+    pub(super) fn new(format: u32, cut: Cut, lengths: [usize; 9], small: &Small) -> Result<Self, ImageError> {
         let [
             tenants,
             extras,
@@ -49,6 +50,7 @@ impl Limits {
             return Err(ImageError::OutOfBounds);
         }
         Ok(Self {
+            format,
             cut,
             arena,
             tenants: tenants / TENANT,
@@ -103,7 +105,9 @@ impl Limits {
             states += u64::from(bits & 3 != 0);
             placements += u64::from(phase != 0);
             let placed = phase == 0 || self.is_cell(u16::from_le_bytes([c0, c1]));
-            placed && phase <= 4 && bits >> 6 == 0 && self.is_name([o0, o1, o2, o3], length)
+            // Only a move has a way to drain: a settled placement, or none, has no such bit.
+            let drains = bits & 64 == 0 || (phase > 1 && self.format > 1);
+            placed && phase <= 4 && bits >> 7 == 0 && drains && self.is_name([o0, o1, o2, o3], length)
         });
         self.states.fetch_add(states, Ordering::Relaxed);
         self.placements.fetch_add(placements, Ordering::Relaxed);

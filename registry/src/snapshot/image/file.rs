@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::check::Limits;
-use super::{Base, Cut, EXTRA, FORMAT, HOST, ImageError, LINK, SLOT, Section, Sections, Small, TENANT, hash};
+use super::{
+    Base, Cut, EXTRA, FORMAT, HOST, ImageError, LINK, OLDEST, SLOT, Section, Sections, Small, TENANT, hash,
+};
 use crate::version::{Position, Version};
 
 const MAGIC: [u8; 8] = *b"ASREGSNP";
 /// Reads as another number on a machine of the other byte order.
 const BYTE_ORDER: u32 = 0x0102_0304;
-/// The header's checksum covers everything of the header after itself.
+/// The header's checksum covers everything of the header after itself, and from format 2 on the format.
 const CHECKED_FROM: usize = 24;
 /// The large sections; the small one comes last.
 const LARGE: usize = 8;
@@ -110,6 +112,7 @@ struct Piece {
 
 /// The checked header.
 struct Header {
+    format: u32,
     position: Position,
     cut: Cut,
     lengths: [usize; LARGE + 1],
@@ -136,7 +139,7 @@ impl Base {
         out.write_all(&MAGIC)?;
         out.write_all(&BYTE_ORDER.to_le_bytes())?;
         out.write_all(&FORMAT.to_le_bytes())?;
-        out.write_all(&hash(&checked).to_le_bytes())?;
+        out.write_all(&checksum(FORMAT, &checked).to_le_bytes())?;
         out.write_all(&checked)?;
         for shard in large() {
             out.write_all(shard)?;
@@ -150,7 +153,7 @@ impl Base {
     pub(in crate::snapshot) fn read(length: u64, read: ReadAt<'_>) -> Result<Self, ReadError> {
         let header = Header::read(length, read)?;
         let small = read_small(&header, read)?;
-        let limits = Limits::new(header.cut, header.lengths, &small)?;
+        let limits = Limits::new(header.format, header.cut, header.lengths, &small)?;
         let places: Vec<OnceLock<Box<[u8]>>> = header.pieces.iter().map(|_| OnceLock::new()).collect();
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let error = Mutex::new(None);
@@ -223,12 +226,14 @@ impl Header {
             order if order.swap_bytes() == BYTE_ORDER => return Err(ImageError::ForeignByteOrder.into()),
             _ => return Err(ImageError::Corrupt.into()),
         }
-        match u32::from_le_bytes(fields.take()?) {
-            FORMAT => {}
-            newer if newer > FORMAT => return Err(ImageError::FutureFormat(newer).into()),
-            _ => return Err(ImageError::Corrupt.into()),
+        let format = u32::from_le_bytes(fields.take()?);
+        if format > FORMAT {
+            return Err(ImageError::FutureFormat(format).into());
         }
-        let checksum = u64::from_le_bytes(fields.take()?);
+        if format < OLDEST {
+            return Err(ImageError::Corrupt.into());
+        }
+        let expected = u64::from_le_bytes(fields.take()?);
         let version = Version {
             epoch: fields.number()?,
             number: fields.number()?,
@@ -263,7 +268,7 @@ impl Header {
         read(&mut checksums, FIXED as u64)?;
         let mut checked = fixed.get(CHECKED_FROM..).unwrap_or_default().to_vec();
         checked.extend_from_slice(&checksums);
-        if hash(&checked) != checksum || total != length {
+        if checksum(format, &checked) != expected || total != length {
             return Err(ImageError::Corrupt.into());
         }
         if version.epoch == 0 {
@@ -276,12 +281,20 @@ impl Header {
             offset += piece.length as u64;
         }
         Ok(Self {
+            format,
             position,
             cut,
             lengths,
             pieces,
         })
     }
+}
+
+fn checksum(format: u32, checked: &[u8]) -> u64 {
+    if format == OLDEST {
+        return hash(checked);
+    }
+    hash(&[format.to_le_bytes().as_slice(), checked].concat())
 }
 
 /// The shards of sections of these lengths; the small section is one shard, and the last.

@@ -121,8 +121,12 @@ fn resign(image: &mut [u8]) {
         offset += length;
     }
     let end = table + lengths.len() * 8;
-    let sum = hash::hash(&image[24..end]).to_le_bytes();
-    image[16..24].copy_from_slice(&sum);
+    let sum = if image[12] == 1 {
+        hash::hash(&image[24..end])
+    } else {
+        hash::hash(&[&image[12..16], &image[24..end]].concat())
+    };
+    image[16..24].copy_from_slice(&sum.to_le_bytes());
 }
 
 #[test]
@@ -137,6 +141,7 @@ fn an_image_cut_off_anywhere_or_with_any_byte_changed_is_refused() {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         }),
     ];
     let image = image(&built(records, 1, 8));
@@ -172,6 +177,7 @@ fn numbers_that_point_outside_are_refused() {
             tier: None,
             region: None,
             apart: None,
+            drain: Drain::Refuse,
         }),
         Record::Host(Host {
             host: "h.example".into(),
@@ -195,6 +201,8 @@ fn numbers_that_point_outside_are_refused() {
     assert_eq!(refused(first, 200), outside, "a name's offset");
     assert_eq!(refused(first + 4, 255), outside, "a name's length");
     assert_eq!(refused(first + 5, 7 << 2), outside, "a phase");
+    assert_eq!(refused(first + 5, 2 | 64), outside, "a drain without a move");
+    assert_eq!(refused(first + 5, 2 | 128), outside, "a bit that says nothing");
     assert_eq!(refused(first + 5, 0), outside, "the count of tenants");
     assert_eq!(refused(first + 16 + 8, 9), outside, "a host's tenant");
     assert_eq!(
@@ -219,9 +227,62 @@ fn an_image_of_another_kind_is_named() {
     foreign[8..12].reverse();
     assert_eq!(open(&foreign), Some(ImageError::ForeignByteOrder));
     let mut future = image.clone();
-    future[12] = 2;
-    assert_eq!(open(&future), Some(ImageError::FutureFormat(2)));
+    future[12] = 3;
+    assert_eq!(open(&future), Some(ImageError::FutureFormat(3)));
     let mut corrupt = image;
     corrupt[40] ^= 1;
     assert_eq!(open(&corrupt), Some(ImageError::Corrupt));
+}
+
+/// As a control plane of the release before hands it on, or as that release left it on disk.
+#[test]
+fn an_image_of_the_format_before_is_read_and_its_drains_refuse_everything() {
+    let draining = |drain| {
+        Record::Placement(Placement {
+            tenant: tenant_name(1).parse().unwrap(),
+            cell: cell_name(1).parse().unwrap(),
+            epoch: 4,
+            phase: Phase::Draining,
+            target: Some(cell_name(2).parse().unwrap()),
+            previous: None,
+            flipped_at: None,
+            mover: Mover::Operator,
+            drain,
+        })
+    };
+    let before = |drain| {
+        let records = vec![
+            cell(1, CellState::Active),
+            cell(2, CellState::Active),
+            draining(drain),
+        ];
+        let now = image(&built(records, 3, 8));
+        let mut before = now.clone();
+        before[12] = 1;
+        assert_eq!(
+            read_image(&before).err(),
+            Some(ImageError::Corrupt),
+            "a format that was changed is no older format"
+        );
+        resign(&mut before);
+        (read_image(&now).unwrap(), read_image(&before))
+    };
+    let (now, read) = before(Drain::Refuse);
+    let read = read.unwrap();
+    assert_eq!(read.counts(), now.counts());
+    let records = |snapshot: &Snapshot| snapshot.entry(&tenant_name(1)).placement.unwrap();
+    assert_eq!(records(&read), records(&now));
+    assert_eq!(
+        Record::Placement((*records(&read)).clone()),
+        draining(Drain::Refuse)
+    );
+    assert_eq!(
+        image(&read),
+        image(&now),
+        "written anew, it is of the present format"
+    );
+    // No program of that release wrote this one.
+    let (now, read) = before(Drain::ReadOnly);
+    assert_eq!(records(&now).drain, Drain::ReadOnly);
+    assert_eq!(read.err(), Some(ImageError::OutOfBounds));
 }

@@ -9,7 +9,7 @@ use super::super::{Open, StoreError};
 use super::server::Server;
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 4] = [
+pub(in crate::store) const SCHEMAS: [Schema; 5] = [
     (
         1,
         "registry",
@@ -29,6 +29,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 4] = [
         4,
         "placement and staging",
         include_str!("../../../migrations/postgres/0004_bulk.sql"),
+    ),
+    (
+        5,
+        "drains",
+        include_str!("../../../migrations/postgres/0005_drains.sql"),
     ),
 ];
 

@@ -30,7 +30,7 @@ pub(super) struct Statements {
 /// A placement's columns.
 macro_rules! placement {
     () => {
-        "tenant, cell, epoch, phase, target, previous, flipped_at, mover"
+        "tenant, cell, epoch, phase, target, previous, flipped_at, mover, drain"
     };
 }
 
@@ -131,8 +131,9 @@ static TENANTS: Statements = statements!(
     "id = $1",
     "k ->> 0",
     "id",
-    "id, state, name, requests_per_second, tier, region, apart",
-    ["id" Text, "state" Text, "name" Text, "requests_per_second" Number, "tier" Text, "region" Text, "apart" Text]
+    "id, state, name, requests_per_second, tier, region, apart, drain",
+    ["id" Text, "state" Text, "name" Text, "requests_per_second" Number, "tier" Text, "region" Text, "apart" Text,
+     "drain" Text or "'refuse'"]
 );
 static LINKS: Statements = statements!(
     "links",
@@ -149,7 +150,7 @@ static PLACEMENTS: Statements = statements!(
     "tenant",
     placement!(),
     ["tenant" Text, "cell" Text, "epoch" Number, "phase" Text, "target" Text, "previous" Text, "flipped_at" Number,
-     "mover" Text]
+     "mover" Text, "drain" Text or "'refuse'"]
 );
 static HOSTS: Statements = statements!(
     "hosts",

@@ -13,7 +13,7 @@ use super::super::{Open, StoreError};
 use super::{BUSY, DEADLINE};
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 4] = [
+pub(in crate::store) const SCHEMAS: [Schema; 5] = [
     (
         1,
         "registry",
@@ -33,6 +33,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 4] = [
         4,
         "placement and staging",
         include_str!("../../../migrations/sqlite/0004_bulk.sql"),
+    ),
+    (
+        5,
+        "drains",
+        include_str!("../../../migrations/sqlite/0005_drains.sql"),
     ),
 ];
 

@@ -29,7 +29,7 @@ pub(super) struct Statements {
 macro_rules! placement {
     () => {
         "json_object('tenant', tenant, 'cell', cell, 'epoch', epoch, 'phase', phase, 'target', target, \
-         'previous', previous, 'flipped_at', flipped_at, 'mover', mover)"
+         'previous', previous, 'flipped_at', flipped_at, 'mover', mover, 'drain', drain)"
     };
 }
 
@@ -120,7 +120,7 @@ static TENANTS: Statements = statements!(
     "named.id = k.value ->> 0",
     "id",
     "json_object('id', id, 'state', state, 'name', name, 'requests_per_second', requests_per_second, \
-     'tier', tier, 'region', region, 'apart', apart)",
+     'tier', tier, 'region', region, 'apart', apart, 'drain', drain)",
     [
         "id",
         "state",
@@ -128,7 +128,8 @@ static TENANTS: Statements = statements!(
         "requests_per_second",
         "tier",
         "region",
-        "apart"
+        "apart",
+        "drain" or "'refuse'"
     ]
 );
 static LINKS: Statements = statements!(
@@ -153,7 +154,8 @@ static PLACEMENTS: Statements = statements!(
         "target",
         "previous",
         "flipped_at",
-        "mover"
+        "mover",
+        "drain" or "'refuse'"
     ]
 );
 static HOSTS: Statements = statements!(

@@ -38,6 +38,7 @@ fn import_tenant(name: &str) -> Command {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     }))
 }
 

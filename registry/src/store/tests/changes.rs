@@ -39,6 +39,7 @@ fn life(number: usize) -> Vec<Command> {
             tenant: id(),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         },
     ]
 }

@@ -1,7 +1,8 @@
 //! What a command does, and what is found afterwards.
 
 use super::*;
-use crate::model::Mover;
+use crate::command::TenantSettings;
+use crate::model::{Drain, Mover, Phase};
 
 pub(super) async fn a_write_is_one_version_with_its_change_log_row(registry: Registry) {
     let start = registry.store.position().await.unwrap().version;
@@ -86,6 +87,7 @@ pub(super) async fn every_kind_of_record_comes_back_as_it_was_written(registry: 
             tenant: tenant("acme"),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     let entra = || "entra".parse().unwrap();
@@ -160,6 +162,7 @@ pub(super) async fn moving_placements_and_those_of_a_cell_are_found(registry: Re
                 tenant: tenant(name),
                 to: cell("cell-b"),
                 mover,
+                drain: None,
             })
             .await;
     }
@@ -186,6 +189,90 @@ pub(super) async fn moving_placements_and_those_of_a_cell_are_found(registry: Re
         }
     }
     assert_eq!(names, ["acme", "tenant-0", "tenant-1", "tenant-2"]);
+}
+
+pub(super) async fn how_a_move_drains_is_kept_with_the_tenant_and_with_the_move(registry: Registry) {
+    registry.furnish().await;
+    let Command::AddTenant(settings) = add_tenant("reader") else {
+        panic!("another command");
+    };
+    let settings = TenantSettings {
+        drain: Drain::ReadOnly,
+        ..settings
+    };
+    registry.run(Command::AddTenant(settings.clone())).await;
+    let reader = tenant("reader");
+    let place = Command::Place {
+        tenant: reader.clone(),
+        cell: cell("cell-a"),
+    };
+    registry.run(place).await;
+    let kept = async |key: Key| registry.store.find(&key).await.unwrap().unwrap().record;
+    match kept(Key::Tenant("reader".into())).await {
+        Record::Tenant(found) => assert_eq!(found.drain, Drain::ReadOnly),
+        other => panic!("{other:?}"),
+    }
+    let plan = |drain| Command::PlanMove {
+        tenant: reader.clone(),
+        to: cell("cell-b"),
+        mover: None,
+        drain,
+    };
+    let drain = async || match kept(Key::Placement("reader".into())).await {
+        Record::Placement(found) => (found.phase, found.drain),
+        other => panic!("{other:?}"),
+    };
+    registry.run(plan(None)).await;
+    assert_eq!(drain().await, (Phase::Planned, Drain::ReadOnly));
+    registry
+        .run(Command::DrainMove {
+            tenant: reader.clone(),
+        })
+        .await;
+    // As a router sees it, loaded anew.
+    let snapshot = registry.store.source().load().await.unwrap();
+    let placement = snapshot.tenant("reader").unwrap().placement.unwrap();
+    assert_eq!(
+        (placement.phase, placement.drain),
+        (Phase::Draining, Drain::ReadOnly)
+    );
+    registry.run(plan(Some(Drain::Refuse))).await;
+    assert_eq!(drain().await, (Phase::Draining, Drain::Refuse));
+    registry.run(Command::RollBackMove { tenant: reader }).await;
+    assert_eq!(drain().await, (Phase::Settled, Drain::Refuse));
+    registry
+        .run(Command::SetTenant(TenantSettings {
+            drain: Drain::Refuse,
+            ..settings
+        }))
+        .await;
+    match kept(Key::Tenant("reader".into())).await {
+        Record::Tenant(found) => assert_eq!(found.drain, Drain::Refuse),
+        other => panic!("{other:?}"),
+    }
+    // Written past every program: only a move has a way to drain.
+    registry
+        .by_hand("UPDATE placements SET drain = 'read_only' WHERE tenant = 'reader'")
+        .await;
+    let snapshot = registry.store.source().load().await.unwrap();
+    let aside: Vec<_> = snapshot
+        .set_aside()
+        .iter()
+        .map(|aside| aside.record.as_str())
+        .collect();
+    assert_eq!(aside, ["placement of reader"]);
+    // The change log has what it was.
+    let log = registry.store.changes(Version::default(), 100).await.unwrap();
+    let drains: Vec<Drain> = log
+        .iter()
+        .flat_map(|change| &change.after)
+        .filter_map(|record| match record {
+            Record::Placement(placement) if placement.tenant.as_str() == "reader" => Some(placement.drain),
+            _ => None,
+        })
+        .collect();
+    use Drain::{ReadOnly, Refuse};
+    assert_eq!(drains, [Refuse, ReadOnly, ReadOnly, Refuse, Refuse]);
 }
 
 pub(super) async fn heartbeats_bump_no_version_and_are_stamped_by_the_store(registry: Registry) {

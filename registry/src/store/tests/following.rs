@@ -63,6 +63,7 @@ pub(super) async fn a_follower_sees_every_change_and_nothing_when_there_is_none(
             tenant: tenant("acme"),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     registry
@@ -229,6 +230,7 @@ pub(super) async fn a_change_touches_what_it_names(registry: Registry) {
             tenant: tenant("acme"),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     match source.next(snapshot.position()).await.unwrap() {

@@ -14,6 +14,7 @@ fn rename(name: &str) -> Command {
         tier: None,
         region: None,
         apart: None,
+        drain: crate::model::Drain::Refuse,
     })
 }
 

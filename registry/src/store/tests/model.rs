@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use super::*;
 use crate::command::Drained;
 use crate::feed::Next;
-use crate::model::{Phase, Revocation};
+use crate::model::{Drain, Phase, Revocation};
 use crate::snapshot::{PlacementView, Snapshot};
 use crate::transition::{Effect, Facts, needs, transition};
 
@@ -79,6 +79,7 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
     let a_cell = || (0..3u8).prop_map(|number| cell(&format!("cell-{number}")));
     let a_tenant = || (0..4u8).prop_map(|number| tenant(&format!("tenant-{number}")));
     let a_link = || (0..3u8).prop_map(|number| link(&format!("external-{number}")));
+    let a_drain = || proptest::sample::select(vec![None, Some(Drain::Refuse), Some(Drain::ReadOnly)]);
     let a_host = || (0..3u8).prop_map(|number| format!("h{number}.example"));
     let cells = [
         CellState::Active,
@@ -102,12 +103,12 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         3 => add_cell,
         4 => (a_cell(), proptest::sample::select(cells.to_vec())).prop_map(|(cell, state)| Command::SetCellState { cell, state }),
         3 => a_tenant().prop_map(|id| add_tenant(id.as_str())),
-        2 => (a_tenant(), 1..3u32).prop_map(|(id, rate)| Command::SetTenant(TenantSettings { id, name: "n".into(), requests_per_second: Some(rate), tier: None, region: None, apart: None })),
+        2 => (a_tenant(), 1..3u32, a_drain()).prop_map(|(id, rate, drain)| Command::SetTenant(TenantSettings { id, name: "n".into(), requests_per_second: Some(rate), tier: None, region: None, apart: None, drain: drain.unwrap_or_default() })),
         3 => (a_tenant(), proptest::sample::select(tenants.to_vec())).prop_map(|(tenant, state)| Command::SetTenantState { tenant, state }),
         3 => (a_link(), a_tenant()).prop_map(|(link, tenant)| Command::AddLink { link, tenant }),
         3 => (a_link(), proptest::sample::select(links.to_vec())).prop_map(|(link, state)| Command::SetLinkState { link, state }),
         4 => (a_tenant(), a_cell()).prop_map(|(tenant, cell)| Command::Place { tenant, cell }),
-        4 => (a_tenant(), a_cell()).prop_map(|(tenant, to)| Command::PlanMove { tenant, to, mover: None }),
+        4 => (a_tenant(), a_cell(), a_drain()).prop_map(|(tenant, to, drain)| Command::PlanMove { tenant, to, mover: None, drain }),
         4 => a_tenant().prop_map(|tenant| Command::DrainMove { tenant }),
         4 => (a_tenant(), 0..6u64).prop_map(|(tenant, fenced)| Command::FlipMove { tenant, evidence: Drained::Empty { fenced } }),
         3 => a_tenant().prop_map(|tenant| Command::FinishMove { tenant }),

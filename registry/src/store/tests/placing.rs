@@ -12,6 +12,7 @@ fn of_group(name: &str, group: &str) -> Command {
         tier: Some("std".into()),
         region: None,
         apart: Some(group.into()),
+        drain: crate::model::Drain::Refuse,
     })
 }
 
@@ -38,6 +39,7 @@ pub(super) async fn policy_sees_the_room_that_is_taken_and_the_group(registry: R
             tenant: tenant("acme"),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         })
         .await;
     for number in 0..4 {
@@ -150,6 +152,7 @@ pub(super) async fn members_of_a_group_share_no_cell_however_they_come(registry:
         tenant: tenant("two"),
         to: cell("cell-a"),
         mover: None,
+        drain: None,
     };
     let refused = registry
         .store

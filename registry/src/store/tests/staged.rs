@@ -36,6 +36,7 @@ pub(super) async fn what_is_staged_is_kept_and_is_no_version(registry: Registry)
             tenant: tenant("acme"),
             to: cell("cell-b"),
             mover: None,
+            drain: None,
         }]
     );
     assert!(registry.store.unstage().await.unwrap());

@@ -22,6 +22,7 @@ pub(super) async fn of_writers_with_the_same_view_one_wins(registry: Registry) {
                     tier: None,
                     region: None,
                     apart: None,
+                    drain: crate::model::Drain::Refuse,
                 };
                 store
                     .apply(

@@ -45,8 +45,10 @@ impl Cell {
             desk.fences.lock().unwrap().push(fence.clone());
             Json(FenceReport {
                 tenant: fence.tenant,
-                fenced: fence.epoch,
+                fenced: fence.epoch.filter(|_| !fence.reads),
+                writes_fenced: fence.epoch,
                 open,
+                open_writes: None,
                 to: None,
                 served: None,
             })
@@ -55,7 +57,9 @@ impl Cell {
             Json(FenceReport {
                 tenant,
                 fenced: None,
+                writes_fenced: None,
                 open: desk.open.load(Ordering::SeqCst),
+                open_writes: None,
                 to: None,
                 served: None,
             })
@@ -77,7 +81,9 @@ impl Cell {
             Json(FenceReport {
                 tenant,
                 fenced: None,
+                writes_fenced: None,
                 open: 0,
+                open_writes: None,
                 to: None,
                 served: None,
             })
@@ -158,6 +164,61 @@ fn a_move_waits_for_the_old_cell_and_tells_each_phase() {
         (again.code, again.out.as_str()),
         (0, "tenant acme lives in cell cell-b (epoch 2)\n")
     );
+}
+
+#[test]
+fn a_read_only_move_waits_for_writes_first() {
+    let cell = Cell::start(2);
+    let world = World::settled(&cell.url());
+    let ran = world.run("tenants move --tenant acme --to cell-b --drain read-only");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let phases = [
+        "planned",
+        "draining: reads are still served",
+        "waiting for 2 open requests or streams that may write",
+        "waiting for 1 open requests or streams that may write",
+        "flipped",
+        "finished",
+    ];
+    let mut rest = ran.err.as_str();
+    for phase in phases {
+        let at = rest
+            .find(phase)
+            .unwrap_or_else(|| panic!("{phase} is not told in order: {}", ran.err));
+        rest = &rest[at..];
+    }
+    let reads: Vec<bool> = cell
+        .desk
+        .fences
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|fence| fence.reads)
+        .collect();
+    assert_eq!(
+        reads,
+        [true, true, true, false, false],
+        "the whole fence comes last"
+    );
+
+    // As a policy of the tenant.
+    world.ok("tenants set --tenant acme --drain read-only");
+    let ran = world.run("tenants move --tenant acme --to cell-a");
+    assert!(ran.err.contains("reads are still served"), "{ran:?}");
+    let ran = world.run("tenants move --tenant acme --to cell-b --drain refuse");
+    assert!(!ran.err.contains("reads are still served"), "{ran:?}");
+    for dead in ["--old-cell-is-dead", "--rollback"] {
+        world.fails(
+            2,
+            &format!("tenants move --tenant acme --to cell-a --drain read-only {dead}"),
+        );
+    }
+    assert!(
+        world
+            .fails(2, "tenants set --tenant acme --drain slowly")
+            .contains("read_only")
+    );
+    world.fails(2, "tenants set --tenant acme");
 }
 
 #[test]

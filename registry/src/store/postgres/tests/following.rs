@@ -228,6 +228,7 @@ async fn rows_by_hand_and_commands_take_turns() {
                     tier: None,
                     region: None,
                     apart: None,
+                    drain: crate::model::Drain::Refuse,
                 };
                 let command = Command::SetTenant(settings);
                 store

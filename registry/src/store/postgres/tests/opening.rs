@@ -112,7 +112,8 @@ async fn an_older_schema_is_brought_up_by_writers_and_a_newer_one_refused() {
     registry.run(add_tenant("acme")).await;
     registry
         .by_hand(
-            "DROP TABLE staged; ALTER TABLE tenants DROP COLUMN tier, DROP COLUMN region, DROP COLUMN apart; \
+            "ALTER TABLE tenants DROP COLUMN drain; ALTER TABLE placements DROP COLUMN drain; \
+             DROP TABLE staged; ALTER TABLE tenants DROP COLUMN tier, DROP COLUMN region, DROP COLUMN apart; \
              DROP TABLE idempotency_keys; DROP INDEX placements_moving; ALTER TABLE placements DROP COLUMN mover; \
              DELETE FROM _sqlx_migrations WHERE version > 1",
         )
