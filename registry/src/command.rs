@@ -364,7 +364,7 @@ pub enum Refused {
         routers: Vec<String>,
     },
     /// Envoys hold streams of the tenant open in the cell that it leaves.
-    #[error("{streams} long streams of tenant {tenant} are open in cell {cell}, as told by {}; wait until they have ended, or until the longest time of a stream has passed", List(.routers))]
+    #[error("tenant {tenant} may have {streams} long streams open in cell {cell}, as told by {}; wait until they have ended, or until the longest time of a stream has passed (a router that has just started counts as one for some seconds)", List(.routers))]
     StillOpen {
         /// Whose.
         tenant: TenantId,

@@ -1,7 +1,8 @@
 //! Envoy's access-log service, for streams that live long: Envoy's configuration sends an entry for a stream every two
 //! seconds from its second on, and one when such a stream ends. Nothing is written down; [`Streams`] counts.
 //!
-//! An entry carries the whole request line, so nothing of it but the fields below is looked at, and nothing is logged.
+//! An entry also carries the path, addresses and user agent: only the fields below are looked at, and nothing of an entry
+//! is logged. A request that Envoy refuses before its headers are cleaned could name any tenant; it never has a cluster.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,7 +105,8 @@ fn sighting(entry: &HttpAccessLogEntry) -> Option<Sighting> {
     };
     let headers = &entry.request.as_ref()?.request_headers;
     let id = common.stream_id.as_str();
-    (!id.is_empty() && id.len() <= MAX_ID_BYTES).then_some(())?;
+    let sent = !common.upstream_cluster.is_empty();
+    (sent && !id.is_empty() && id.len() <= MAX_ID_BYTES).then_some(())?;
     Some(Sighting {
         tenant: headers.get(header::TENANT)?.parse().ok()?,
         cell: headers.get(header::CELL)?.parse().ok()?,
@@ -123,6 +125,7 @@ mod tests {
         let common = AccessLogCommon {
             stream_id: id.to_owned(),
             access_log_type: kind.into(),
+            upstream_cluster: "cell/cell-a".into(),
             ..AccessLogCommon::default()
         };
         let headers = headers
@@ -177,5 +180,13 @@ mod tests {
             );
         }
         assert_eq!(sighting(&HttpAccessLogEntry::default()), None);
+        let mut refused = entry(periodic, "1f", &PLACED);
+        refused
+            .common_properties
+            .as_mut()
+            .unwrap()
+            .upstream_cluster
+            .clear();
+        assert_eq!(sighting(&refused), None, "never sent to a cell");
     }
 }

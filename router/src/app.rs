@@ -211,6 +211,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         streams: streams.clone(),
         shadow: edge.shadow.clone(),
         metrics: metrics.clone(),
+        started: Instant::now(),
     };
     background.spawn(beats.run(opened, stopped()));
 
@@ -347,7 +348,7 @@ async fn report_health(
         health.set_service_status(SERVICE_NAME, status).await;
         health.set_service_status("", status).await;
         copy_gauges(&edge, &kept, &metrics);
-        let open = streams.sweep(Instant::now());
+        let open = streams.count(Instant::now());
         metrics.streams_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         tokio::select! {
             () = &mut stopped => return,

@@ -23,6 +23,9 @@ use service::drain::Shutdown;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A move waits for heartbeats, so a newly applied version is reported soon, but a burst of changes costs one write.
 const AFTER_CHANGE: Duration = Duration::from_millis(20);
+/// How long after its start a router may not know of all long streams: Envoy has to connect again, and tells of each
+/// every 2 s.
+const LEARNING: Duration = Duration::from_secs(5);
 /// Between two beats, however much changes: a registry that changes a hundred times a second must not be written to a
 /// hundred times a second by each router.
 const BETWEEN: Duration = Duration::from_millis(250);
@@ -140,6 +143,8 @@ pub struct Beats {
     pub shadow: Arc<Shadow>,
     /// Counts failures.
     pub metrics: Metrics,
+    /// When the router started.
+    pub started: Instant,
 }
 
 impl Beats {
@@ -154,14 +159,16 @@ impl Beats {
             upstream = opened.wait_for(Option::is_some) => upstream.ok().and_then(|upstream| upstream.clone()),
         };
         let Some(upstream) = upstream else { return };
+        let mut open;
         loop {
             let began = Instant::now();
-            let heartbeat = self.heartbeat();
+            let heartbeat = self.heartbeat(began);
+            open = !heartbeat.open.is_empty();
             // A move waits for these streams to end: it shall not wait for the next second as well.
-            let interval = if heartbeat.open.is_empty() {
-                INTERVAL
-            } else {
+            let interval = if open || heartbeat.partial {
                 BETWEEN
+            } else {
+                INTERVAL
             };
             let exchanged = exchange(&upstream, &self.fleet, &self.shadow, heartbeat, beaten);
             match tokio::time::timeout(DEADLINE, exchanged).await {
@@ -193,16 +200,23 @@ impl Beats {
                 () = changed => {}
             }
         }
+        // What our Envoys hold open is ours to tell until another router has heard of it.
+        if open {
+            return;
+        }
         // An orderly goodbye, so that no move waits for us. Without it we count as gone after 10 s.
         let _ = tokio::time::timeout(DEADLINE, upstream.forget(&self.fleet.router_id)).await;
     }
 
-    fn heartbeat(&self) -> Heartbeat {
+    fn heartbeat(&self, now: Instant) -> Heartbeat {
         let snapshot = self.registry.load();
+        let (open, complete) = self.streams.of_draining(&snapshot, now);
+        let learning = now.saturating_duration_since(self.started) < LEARNING;
         Heartbeat {
             keys: vec![self.fleet.own.clone()],
             xds: self.xds.acknowledged(),
-            open: self.streams.of_draining(&snapshot, Instant::now()),
+            open,
+            partial: learning || !complete,
             shadow: self.shadow.report(),
             ..Heartbeat::new(self.fleet.router_id.clone(), snapshot.version())
         }

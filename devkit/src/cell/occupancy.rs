@@ -192,7 +192,10 @@ impl Admitted {
 
     fn is_fenced(&self) -> bool {
         let state = self.occupancy.lock();
-        let stats = self.tenant.as_deref().and_then(|tenant| state.tenants.get(tenant));
+        let stats = self
+            .tenant
+            .as_deref()
+            .and_then(|tenant| state.tenants.get(tenant));
         stats.is_some_and(|stats| stats.shuts_out(self.epoch, self.may_write))
     }
 }

@@ -279,6 +279,9 @@ async fn events(State(cell): State<Cell>, Query(pace): Query<Pace>, request: Req
     (headers, body).into_response()
 }
 
+/// How long a client is waited for that does not take its goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// A WebSocket: first a text message with the answer to the handshake, then every message comes back. A request that
 /// is no handshake is answered plainly.
 async fn websocket(
@@ -305,9 +308,11 @@ async fn websocket(
                     None => std::future::pending().await,
                 }
             };
+            let mut socket = socket;
             tokio::select! {
-                () = conversation(socket, greeting, shut_out) => {}
+                () = conversation(&mut socket, greeting) => {}
                 _ = living.changed() => {}
+                () = shut_out => goodbye(socket).await,
             }
             drop(admitted);
         })
@@ -317,28 +322,24 @@ fn greeting(cell: &Cell, parts: &Parts) -> String {
     serde_json::to_string(&answer::to(&cell.id, parts)).unwrap_or_default()
 }
 
-/// Echoes until the client leaves, or its tenant: then the client is told to connect again.
-async fn conversation(mut socket: WebSocket, greeting: String, shut_out: impl Future<Output = ()>) {
+async fn conversation(socket: &mut WebSocket, greeting: String) {
     if socket.send(Message::text(greeting)).await.is_err() {
         return;
     }
-    let mut shut_out = std::pin::pin!(shut_out);
-    loop {
-        let message = tokio::select! {
-            message = socket.recv() => message,
-            () = &mut shut_out => {
-                let close = CloseFrame {
-                    code: close_code::RESTART,
-                    reason: Code::TenantMoving.as_str().into(),
-                };
-                let _ = socket.send(Message::Close(Some(close))).await;
-                return;
-            }
-        };
-        let Some(Ok(message)) = message else { return };
+    while let Some(Ok(message)) = socket.recv().await {
         // Pings are answered, and a close confirmed, by the library.
         if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
             return;
         }
     }
+}
+
+/// Its tenant moves: the client is told to connect again, if it listens.
+async fn goodbye(mut socket: WebSocket) {
+    let close = CloseFrame {
+        code: close_code::RESTART,
+        reason: Code::TenantMoving.as_str().into(),
+    };
+    let told = socket.send(Message::Close(Some(close)));
+    let _ = tokio::time::timeout(GOODBYE, told).await;
 }

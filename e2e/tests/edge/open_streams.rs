@@ -1,6 +1,6 @@
 //! What Envoy holds open is counted where it ends: a move waits for it, also where the old cell knows of nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::port::DEMO_RUNTIMES;
 use devkit::dev::{DEDICATED_CELL, SHARED_CELL};
@@ -105,7 +105,8 @@ async fn a_move_waits_for_streams_that_only_envoy_knows_of() {
     let refused = confirm(&control, "acme").await;
     let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(
-        message.starts_with("1 long streams of tenant acme") && message.contains("router tenant-router"),
+        message.starts_with("tenant acme may have 1 long streams open")
+            && message.contains("router tenant-router"),
         "{message}"
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -116,6 +117,20 @@ async fn a_move_waits_for_streams_that_only_envoy_knows_of() {
         "{waits_for}"
     );
     assert!(echoes(&mut socket).await, "what is open lives on");
+    // A router that has just started knows of no stream yet, and says so.
+    control.stack.router().unwrap().kill().await;
+    control.stack.start(Part::Router(0)).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(7);
+    while Instant::now() < until {
+        let refused = confirm(&control, "acme").await;
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (409, "still_open"),
+            "{refused:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(echoes(&mut socket).await, "it lives on through the restart");
 
     socket.close(None).await.unwrap();
     wait_until("the move can be confirmed", async || {

@@ -9,7 +9,7 @@ use crate::version::Version;
 /// How long a router counts as live after its last heartbeat. Routers beat every second or two; a router that is cut
 /// off for longer meets the old cell's fence instead.
 pub const LIVE_FOR_MS: i64 = 10_000;
-/// Most entries of [`Heartbeat::open`]. A list this long may leave some out.
+/// Most entries of [`Heartbeat::open`]. What is left out makes the heartbeat `partial`.
 pub const MAX_OPEN: usize = 256;
 
 /// A router's sign of life. It is no record: it has no version, no change-log row, and does not bump the registry's
@@ -34,6 +34,10 @@ pub struct Heartbeat {
     /// Long streams that its Envoys hold open for tenants that drain, at most [`MAX_OPEN`] entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<OpenStreams>,
+    /// It does not know of all streams: it has just started, or there are too many. Each tenant that drains may then have
+    /// one open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// What the staged set would change about its requests; `None` while it evaluates none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadowed>,
@@ -61,6 +65,7 @@ impl Heartbeat {
             keys: Vec::new(),
             xds: None,
             open: Vec::new(),
+            partial: false,
             shadow: None,
         }
     }
@@ -71,14 +76,13 @@ impl Heartbeat {
         now_ms.saturating_sub(self.at_ms) <= LIVE_FOR_MS
     }
 
-    /// How many streams it knows open of a placement's tenant in the cell that it is in. A list that had no room for all
-    /// counts as one.
+    /// How many streams may be open of a placement's tenant in the cell that it is in, as far as this router knows.
     #[must_use]
     pub fn open_in(&self, placement: &Placement) -> u64 {
         let here = |open: &&OpenStreams| open.tenant == placement.tenant && open.cell == placement.cell;
         match self.open.iter().find(here) {
             Some(open) => open.streams,
-            None => u64::from(self.open.len() >= MAX_OPEN),
+            None => u64::from(self.partial),
         }
     }
 }

@@ -90,7 +90,7 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
             }
             Phase::Draining => match self.reads_end(found).await? {
                 Some(wait) => Ok(Advanced::Waiting(wait)),
-                None => self.flip(placement, as_found).await,
+                None => self.flip(found).await,
             },
             Phase::Flipped => {
                 if let Some(previous) = &placement.previous
@@ -136,10 +136,9 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
         if report.fenced >= Some(placement.epoch) {
             return Ok(None);
         }
-        let drained_for = now_ms.saturating_sub(found.at_ms);
-        let longest = i64::try_from(self.options.longest_stream.as_millis()).unwrap_or(i64::MAX);
         let (_, open) = report.writes();
-        Ok((open > 0 && drained_for < longest).then_some(Progress::WaitingForWrites { open }))
+        let waits = open > 0 && !self.stream_time_has_passed(found);
+        Ok(waits.then_some(Progress::WaitingForWrites { open }))
     }
 
     /// Has the old cell of a read-only drain refuse what may write, and nothing else. What it reports, or that it does
@@ -157,7 +156,8 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
 
     /// Flips if nothing can run in the old cell any longer. The fence comes first: from then on nothing new begins
     /// there, whatever a router that is cut off still sends.
-    async fn flip(&self, placement: &Placement, as_found: IfVersion) -> Result<Advanced, MoveError> {
+    async fn flip(&self, found: &Versioned<Placement>) -> Result<Advanced, MoveError> {
+        let (placement, as_found) = (&found.record, IfVersion::Is(found.version));
         let Evidence { drained, open } = match self.evidence(placement).await? {
             Ok(evidence) => evidence,
             Err(silent) => return Ok(Advanced::Waiting(silent)),
@@ -182,7 +182,9 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
                 routers: routers.clone(),
             };
             // Not for ever.
-            flipped = flip(&self.stream_time_passed(*fenced)).await;
+            if self.stream_time_has_passed(found) {
+                flipped = flip(&self.stream_time_passed(*fenced)).await;
+            }
         }
         match flipped {
             Ok(taken) => Ok(stepped(
@@ -195,7 +197,9 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
                 Ok(Advanced::Waiting(Progress::WaitingForRouters(routers)))
             }
             // Too early for its streams to have ended.
-            Err(MoveError::Refused(Refused::Conflict { .. })) if waits_for.is_for_streams() => {
+            Err(MoveError::Refused(Refused::Conflict { .. } | Refused::StillOpen { .. }))
+                if waits_for.is_for_streams() =>
+            {
                 Ok(Advanced::Waiting(waits_for))
             }
             Err(error) => Err(error),
@@ -220,6 +224,12 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
             self.stream_time_passed(fenced)
         };
         Ok(Ok(Evidence { drained, open }))
+    }
+
+    /// Whether a drain has lasted for as long as a stream may live.
+    fn stream_time_has_passed(&self, drained: &Versioned<Placement>) -> bool {
+        let drained_for = self.store.now_ms().saturating_sub(drained.at_ms);
+        u128::try_from(drained_for).is_ok_and(|ms| ms >= self.options.longest_stream.as_millis())
     }
 
     /// The evidence that holds whatever is still open, once a drain has lasted that long.

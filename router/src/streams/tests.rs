@@ -44,10 +44,17 @@ fn snapshot() -> Snapshot {
 }
 
 fn draining(streams: &Streams, now: Instant) -> Vec<(String, u64)> {
-    let open = streams.of_draining(&snapshot(), now);
+    let (open, complete) = streams.of_draining(&snapshot(), now);
+    assert!(complete);
     open.into_iter()
         .map(|open| (format!("{} in {}", open.tenant, open.cell), open.streams))
         .collect()
+}
+
+/// The count, the forgotten ones taken out now.
+fn swept(streams: &Streams, now: Instant) -> usize {
+    streams.lock().swept = None;
+    streams.count(now)
 }
 
 #[test]
@@ -63,7 +70,7 @@ fn only_streams_of_draining_tenants_in_the_cell_that_they_leave_are_told() {
         assert!(streams.note(sighting(tenant, cell, id, true), now));
     }
     assert_eq!(draining(&streams, now), [("acme in cell-a".to_owned(), 2)]);
-    assert_eq!(streams.sweep(now), 5);
+    assert_eq!(swept(&streams, now), 5);
 }
 
 #[test]
@@ -73,10 +80,10 @@ fn a_stream_counts_once_until_it_ends_however_often_it_is_told() {
         streams.note(sighting("acme", "cell-a", "1", true), now);
     }
     streams.note(sighting("acme", "cell-a", "never seen", false), now);
-    assert_eq!(streams.sweep(now), 1);
+    assert_eq!(swept(&streams, now), 1);
     for _ in 0..2 {
         streams.note(sighting("acme", "cell-a", "1", false), now);
-        assert_eq!(streams.sweep(now), 0);
+        assert_eq!(swept(&streams, now), 0);
     }
     assert!(draining(&streams, now).is_empty());
 }
@@ -89,22 +96,40 @@ fn a_stream_that_nobody_tells_of_any_more_is_over() {
     streams.note(sighting("acme", "cell-a", "2", true), later);
     let then = began + FORGOTTEN;
     assert_eq!(draining(&streams, then), [("acme in cell-a".to_owned(), 1)]);
-    assert_eq!(streams.sweep(then), 1);
-    assert_eq!(streams.sweep(later + FORGOTTEN), 0);
+    assert_eq!(swept(&streams, then), 1);
+    assert_eq!(swept(&streams, later + FORGOTTEN), 0);
 }
 
 #[test]
-fn a_full_book_refuses_new_streams_and_keeps_those_it_has() {
+fn a_full_book_refuses_new_streams_keeps_those_it_has_and_says_so() {
     let (streams, now) = (Streams::default(), Instant::now());
-    for id in 0..MAX_STREAMS {
-        assert!(streams.note(sighting("globex", "cell-a", &id.to_string(), true), now));
+    let places = MAX_STREAMS / MAX_IN_PLACE;
+    for place in 0..places {
+        for id in 0..MAX_IN_PLACE {
+            let (tenant, id) = (format!("tenant-{place}"), id.to_string());
+            assert!(streams.note(sighting(&tenant, "cell-a", &id, true), now));
+        }
     }
+    assert!(streams.of_draining(&snapshot(), now).1);
     assert!(!streams.note(sighting("acme", "cell-a", "new", true), now));
-    assert!(!streams.note(sighting("globex", "cell-a", "new", true), now));
-    assert!(streams.note(sighting("globex", "cell-a", "7", true), now));
-    assert!(streams.note(sighting("globex", "cell-a", "8", false), now));
+    assert!(!streams.of_draining(&snapshot(), now).1, "acme's is missing");
+    assert!(streams.note(sighting("tenant-1", "cell-a", "7", true), now));
+    assert!(streams.note(sighting("tenant-1", "cell-a", "8", false), now));
     assert!(streams.note(sighting("acme", "cell-a", "new", true), now));
-    assert_eq!(streams.sweep(now), MAX_STREAMS);
+    assert_eq!(swept(&streams, now), MAX_STREAMS);
+    assert!(streams.of_draining(&snapshot(), now + FORGOTTEN).1);
+}
+
+#[test]
+fn one_tenant_fills_its_own_place_only() {
+    let (streams, now) = (Streams::default(), Instant::now());
+    for id in 0..MAX_IN_PLACE {
+        assert!(streams.note(sighting("acme", "cell-a", &id.to_string(), true), now));
+    }
+    assert!(!streams.note(sighting("acme", "cell-a", "one more", true), now));
+    assert!(streams.note(sighting("globex", "cell-a", "1", true), now));
+    let all = [("acme in cell-a".to_owned(), MAX_IN_PLACE as u64)];
+    assert_eq!(draining(&streams, now), all);
 }
 
 #[test]
@@ -123,5 +148,6 @@ fn a_list_has_a_bound() {
         })));
     }
     let snapshot = Snapshot::empty().with(snapshot().position(), &changes);
-    assert_eq!(streams.of_draining(&snapshot, now).len(), MAX_OPEN);
+    let (open, complete) = streams.of_draining(&snapshot, now);
+    assert_eq!((open.len(), complete), (MAX_OPEN, false));
 }

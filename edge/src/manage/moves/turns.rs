@@ -68,7 +68,10 @@ pub(crate) async fn confirm(
         )),
         // What Envoys hold open is waited for, but not longer than a stream may live.
         (Err(problem), Drained::Empty { fenced }) if problem.code() == "still_open" => {
-            flip(steps.stream_time_passed(fenced)).await.map_err(|_| problem)
+            match flip(steps.stream_time_passed(fenced)).await {
+                Err(early) if early.code() == "conflict" => Err(problem),
+                other => other,
+            }
         }
         (other, _) => other,
     }
