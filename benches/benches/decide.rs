@@ -1,5 +1,6 @@
 //! What a check costs without any transport: `decide` with cached and unique tokens, and beside a staged version,
-//! against 10, 100k and 1M tenants, the whole check of the router around it, and the minting of an assertion.
+//! against 10, 100k and 1M tenants, the whole check of the router around it, what it costs to lay a staged set over a
+//! version, and the minting of an assertion.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,9 +14,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use benches::world::{Fixture, TOKEN_BYTES};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use decision::shadow::Versions;
 use decision::{AuthMode, CbaMode, Policy, World, decide, decide_beside};
 use identity::Minter;
 use prost::Message as _;
+use registry::{Placement, Record, staging};
 use router::outcome::{Recorder, TokenPrefixes};
 use router::response::check_response;
 use router::telemetry::Metrics;
@@ -53,15 +56,19 @@ fn decisions(c: &mut Criterion) {
             });
         });
         group.finish();
-        // The same with something staged: the registry is asked twice.
+        // The same with something staged: the registry is asked for both versions besides.
         let mut next = bearers.iter().cycle();
         let mut next = move || next.next().map_or("", String::as_str);
         let mut group = c.benchmark_group("decide/beside");
         group.bench_function(BenchmarkId::from_parameter(tenants), |b| {
             let world = fixture.world();
+            let versions = Versions {
+                live: &fixture.snapshot,
+                staged: &fixture.snapshot,
+            };
             b.iter(|| {
                 let attributes = Fixture::attributes(black_box(next()));
-                let (decision, change) = decide_beside(&attributes, &world, &fixture.snapshot, fixture.now);
+                let (decision, change) = decide_beside(&attributes, &world, versions, fixture.now);
                 (black_box(decision).is_allow(), black_box(change))
             });
         });
@@ -119,6 +126,27 @@ fn check(c: &mut Criterion) {
     });
 }
 
+/// What a router does once a second at most while a large set is staged: 100,000 placements over 1M tenants, none or
+/// all of which are elsewhere.
+fn staged(c: &mut Criterion) {
+    let fixture = Fixture::new(1_000_000);
+    let mut group = c.benchmark_group("staged");
+    for (name, cell) in [("unchanged", None), ("moved", Some("cell-bench-00"))] {
+        let placements: Vec<Record> = (0..100_000)
+            .map(|n| {
+                let tenant = format!("tenant-{:08}", n * 10 + 1);
+                let live = fixture.snapshot.tenant(&tenant).unwrap().placement.unwrap();
+                let cell = cell.unwrap_or(live.cell).parse().unwrap();
+                Record::Placement(Placement::first(tenant.parse().unwrap(), cell))
+            })
+            .collect();
+        group.bench_function(BenchmarkId::new(name, placements.len()), |b| {
+            b.iter_with_large_drop(|| staging::beside(&fixture.snapshot, black_box(&placements)));
+        });
+    }
+    group.finish();
+}
+
 fn pieces(c: &mut Criterion) {
     let fixture = Fixture::new(10);
     let mut group = c.benchmark_group("identity");
@@ -139,5 +167,5 @@ fn settings() -> Criterion {
         .sample_size(50)
 }
 
-criterion_group!(name = benches; config = settings(); targets = decisions, check, pieces);
+criterion_group!(name = benches; config = settings(); targets = decisions, check, staged, pieces);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! Another version of the registry beside the one that decides: what it would make of the same requests. It is looked at
+//! A staged version of the registry beside the one that decides: what it would make of the same requests. It is looked at
 //! only once the request's tokens are verified; it decides nothing, mints nothing, and leaves no trace in any cache.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +9,10 @@ use registry::Snapshot;
 
 use crate::attributes::Attributes;
 use crate::decide::{Nobody, Witness, World, walk};
-use crate::outcome::{Decision, Destination};
+use crate::outcome::Decision;
 use crate::question::Question;
 
-/// What the other version would change about one request.
+/// What the staged version would change about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Nothing: the same cell as the same tenant's, or denied by both.
@@ -50,65 +50,80 @@ impl Change {
     }
 }
 
-/// Decides as [`decide`](crate::decide()) does, and says what `other` would change about it. `None` for a request that
-/// ends before the registry is asked for its tenant, or that goes to a platform service: no record decides about these.
+/// Two versions of the registry to be compared.
+#[derive(Clone, Copy)]
+pub struct Versions<'w> {
+    /// The live one that `staged` was made from: the one that decides, or one of a moment before. What was written since is
+    /// in neither, so that it does not count as a change.
+    pub live: &'w Snapshot,
+    /// The same with what is staged on top.
+    pub staged: &'w Snapshot,
+}
+
+/// Decides as [`decide`](crate::decide()) does, and says what the staged version would change about it. `None` for a
+/// request that ends before the registry is asked for its tenant, or that goes to a platform service: no record decides
+/// about these.
 #[must_use]
 pub fn decide_beside<'w>(
     attributes: &Attributes<'_>,
     world: &World<'w>,
-    other: &'w Snapshot,
+    versions: Versions<'w>,
     now: i64,
 ) -> (Decision<'w>, Option<Change>) {
-    let mut beside = Beside { other, answer: None };
+    let mut beside = Beside {
+        versions,
+        change: None,
+    };
     let decision = match walk(attributes, world, now, &mut beside) {
         Ok(route) => Decision::Allow(route),
         Err(reason) => Decision::Deny(reason),
     };
-    let change = beside.answer.map(|answer| compare(&decision, answer));
-    (decision, change)
+    (decision, beside.change)
 }
 
 /// A request's cell, and whose it is there.
-#[derive(Clone, Copy)]
 struct Place<'w> {
     cell: &'w str,
     tenant: Option<&'w str>,
 }
 
-fn compare(live: &Decision<'_>, other: Option<Place<'_>>) -> Change {
-    match (live, other) {
-        (Decision::Deny(_), None) => Change::None,
-        (Decision::Deny(_), Some(_)) => Change::Allowed,
-        (Decision::Allow(_), None) => Change::Denied,
-        (Decision::Allow(route), Some(place)) => {
-            if route.destination != Destination::Cell(place.cell) {
-                Change::OtherCell
-            } else if route.tenant != place.tenant {
-                Change::OtherTenant
-            } else {
-                Change::None
-            }
-        }
+impl<'w> Place<'w> {
+    /// Where `snapshot` sends the request; `None`: it denies it.
+    fn of(question: &Question<'_, 'w>, snapshot: &'w Snapshot) -> Option<Self> {
+        let found = question.answer(snapshot, &mut Nobody).ok()?;
+        Some(Self {
+            cell: found.placed.cell,
+            tenant: found.tenant.map(|tenant| tenant.id),
+        })
     }
 }
 
-/// Asks the other version what the live one is asked.
+fn compare(live: Option<&Place<'_>>, staged: Option<&Place<'_>>) -> Change {
+    match (live, staged) {
+        (None, None) => Change::None,
+        (None, Some(_)) => Change::Allowed,
+        (Some(_), None) => Change::Denied,
+        (Some(live), Some(staged)) if live.cell != staged.cell => Change::OtherCell,
+        (Some(live), Some(staged)) if live.tenant != staged.tenant => Change::OtherTenant,
+        (Some(_), Some(_)) => Change::None,
+    }
+}
+
+/// Asks two versions what the one that decides is asked.
 struct Beside<'w> {
-    other: &'w Snapshot,
-    /// Where the other version sends the request; `Some(None)`: it denies it.
-    answer: Option<Option<Place<'w>>>,
+    versions: Versions<'w>,
+    change: Option<Change>,
 }
 
 impl<'w> Witness<'w> for Beside<'w> {
     fn sees_question(&mut self, question: &Question<'_, 'w>) {
+        let Versions { live, staged } = self.versions;
         // A panic over a staged record must not become the denial of a live request.
-        let answered = catch_unwind(AssertUnwindSafe(|| question.answer(self.other, &mut Nobody)));
-        self.answer = answered.ok().map(|answer| {
-            answer.ok().map(|found| Place {
-                cell: found.placed.cell,
-                tenant: found.tenant.map(|tenant| tenant.id),
-            })
-        });
+        let compared = catch_unwind(AssertUnwindSafe(|| {
+            let (live, staged) = (Place::of(question, live), Place::of(question, staged));
+            compare(live.as_ref(), staged.as_ref())
+        }));
+        self.change = compared.ok();
     }
 
     fn verify(

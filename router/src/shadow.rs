@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwapOption, Guard};
-use decision::shadow::Change;
+use decision::shadow::{Change, Versions};
 use registry::upstream::Upstream;
 use registry::{Reader, Record, Shadowed, Snapshot, StagedId, staging};
 use service::drain::Shutdown;
@@ -23,7 +23,7 @@ const FETCH_AGAIN: Duration = Duration::from_secs(2);
 /// Between two snapshots of a set, however often the live version changes.
 const BETWEEN: Duration = Duration::from_secs(1);
 /// A snapshot that took long to make is followed by a pause so many times as long: a large set on a busy registry takes
-/// one twentieth of a processor at most, and is evaluated on a version that is so much older.
+/// one twentieth of a processor at most, and is compared with a live version that is so much older.
 const PAUSE_PER_WORK: u32 = 20;
 /// A check holds a snapshot for microseconds; after this long nobody but us does.
 const PUT_AWAY_AFTER: Duration = Duration::from_millis(100);
@@ -39,7 +39,8 @@ pub struct Shadow {
 /// A staged set on one live version.
 pub struct Evaluation {
     set: StagedId,
-    snapshot: Snapshot,
+    live: Arc<Snapshot>,
+    staged: Snapshot,
     counts: Arc<Counts>,
 }
 
@@ -55,10 +56,13 @@ struct Counts {
 }
 
 impl Evaluation {
-    /// The live version with the set on top.
+    /// The live version, and the same with the set on top.
     #[must_use]
-    pub const fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    pub fn versions(&self) -> Versions<'_> {
+        Versions {
+            live: &self.live,
+            staged: &self.staged,
+        }
     }
 
     /// Counts one request.
@@ -181,9 +185,10 @@ impl Shadow {
             versions.borrow_and_update();
             let began = Instant::now();
             match made(registry, &records).await {
-                Ok(snapshot) => self.show(Evaluation {
+                Ok((live, staged)) => self.show(Evaluation {
                     set,
-                    snapshot,
+                    live,
+                    staged,
                     counts: Arc::clone(&counts),
                 }),
                 Err(error) => {
@@ -220,9 +225,13 @@ async fn fetch(set: StagedId, upstream: &Upstream, metrics: &Metrics) -> String 
 }
 
 /// A large set takes a moment, which no check may wait for.
-async fn made(registry: &Reader, records: &Arc<Vec<Record>>) -> Result<Snapshot, String> {
+async fn made(registry: &Reader, records: &Arc<Vec<Record>>) -> Result<(Arc<Snapshot>, Snapshot), String> {
     let (live, records) = (registry.load_full(), Arc::clone(records));
-    let made = spawn_blocking(move || staging::beside(&live, &records)).await;
+    let made = spawn_blocking(move || {
+        let staged = staging::beside(&live, &records);
+        (live, staged)
+    })
+    .await;
     made.map_err(|panicked| panicked.to_string())
 }
 

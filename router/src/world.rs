@@ -72,7 +72,7 @@ impl Edge {
         world: &World<'w>,
         staged: &'w Evaluation,
     ) -> Decision<'w> {
-        let (decision, change) = decide_beside(attributes, world, staged.snapshot(), unix_seconds());
+        let (decision, change) = decide_beside(attributes, world, staged.versions(), unix_seconds());
         if let Some(change) = change {
             staged.count(change);
             self.recorder.shadowed(change);

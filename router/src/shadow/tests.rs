@@ -125,7 +125,7 @@ impl World {
     /// The cell that the staged version has for a tenant.
     fn staged_cell(&self, tenant: &str) -> Option<String> {
         let current = self.shadow.current();
-        let placement = current.as_ref()?.snapshot().tenant(tenant)?.placement?;
+        let placement = current.as_ref()?.versions().staged.tenant(tenant)?.placement?;
         Some(placement.cell.to_owned())
     }
 
@@ -236,7 +236,8 @@ async fn an_evaluation_that_comes_too_late_is_not_shown() {
     let world = World::new().await;
     let evaluation = |set| Evaluation {
         set,
-        snapshot: Snapshot::empty(),
+        live: Arc::new(Snapshot::empty()),
+        staged: Snapshot::empty(),
         counts: Arc::default(),
     };
     let set = |at_ms| StagedId {

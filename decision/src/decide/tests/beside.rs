@@ -1,17 +1,23 @@
 //! Every case of these tests is also decided beside another version, which never shows in the decision.
 
 use super::*;
-use crate::shadow::{Change, decide_beside};
+use crate::shadow::{Change, Versions, decide_beside};
 use registry::RecordChange;
 
 /// Beside the live version itself nothing would change, whatever the case is.
 pub(super) fn agrees(attributes: &Attributes<'_>, world: &World<'_>) {
-    let (decision, change) = decide_beside(attributes, world, &FIXTURE.snapshot, NOW);
+    let (decision, change) = decide_beside(attributes, world, over(&FIXTURE.snapshot), NOW);
     assert_eq!(
         format!("{decision:?}"),
         format!("{:?}", decide(attributes, world, NOW))
     );
     assert!(matches!(change, None | Some(Change::None)), "{change:?}");
+}
+
+/// Staged over the version that decides in all of these tests.
+fn over(staged: &Snapshot) -> Versions<'_> {
+    let live = &FIXTURE.snapshot;
+    Versions { live, staged }
 }
 
 /// A version with other records.
@@ -41,7 +47,7 @@ fn beside(ask: &Ask<'_>, other: &Snapshot) -> (String, Option<Change>) {
     let bearer = ask.bearer.as_ref().map(|token| format!("Bearer {token}"));
     let world = world_of(ask);
     let attributes = attributes_of(ask, bearer.as_deref());
-    let (decision, change) = decide_beside(&attributes, &world, other, NOW);
+    let (decision, change) = decide_beside(&attributes, &world, over(other), NOW);
     (told(&decision), change)
 }
 
@@ -163,6 +169,35 @@ fn what_no_record_decides_about_is_not_evaluated() {
     }
 }
 
+/// Between a live change and the next staged version, the change is not the set's.
+#[test]
+fn what_became_live_since_is_no_change_of_the_set() {
+    let newer = with([
+        tenant_in("suspended", TenantState::Active),
+        settled("beta", "cell-a"),
+    ]);
+    let moved = with([settled("alpha", "cell-b")]);
+    for (tenant, live, change) in [
+        ("suspended", "suspended cell-a", Change::None),
+        ("beta", "beta cell-a", Change::None),
+        ("alpha", "alpha cell-a", Change::OtherCell),
+    ] {
+        let asked = org(tenant);
+        let bearer = asked.bearer.as_ref().map(|token| format!("Bearer {token}"));
+        let world = World {
+            snapshot: Some(&newer),
+            ..world_of(&asked)
+        };
+        let attributes = attributes_of(&asked, bearer.as_deref());
+        let (decision, seen) = decide_beside(&attributes, &world, over(&moved), NOW);
+        assert_eq!(
+            (told(&decision), seen),
+            (live.to_owned(), Some(change)),
+            "{tenant}"
+        );
+    }
+}
+
 #[test]
 fn another_version_leaves_nothing_in_the_caches() {
     let moved = with([settled("alpha", "cell-b")]);
@@ -174,7 +209,7 @@ fn another_version_leaves_nothing_in_the_caches() {
     let bearer = asked.bearer.as_ref().map(|token| format!("Bearer {token}"));
     let attributes = attributes_of(&asked, bearer.as_deref());
     let world = world_of(&asked);
-    let (decision, _) = decide_beside(&attributes, &world, &moved, NOW);
+    let (decision, _) = decide_beside(&attributes, &world, over(&moved), NOW);
     let first = assertion(&decision);
     let second = assertion(&decide(&attributes, &world, NOW));
     // The very one: had the other cell's been minted, it would have taken the place.

@@ -95,6 +95,11 @@ pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
     store.apply_all(&refused, &actor).await.unwrap_err();
     assert_eq!(store.staged_id().await.unwrap(), Some(replaced.id()));
 
+    let huge = " ".repeat(staging::MAX_STAGED_BYTES + 1);
+    let refused = staging::stage(store, huge, &actor).await.unwrap_err();
+    assert!(refused.to_string().contains("stage only the records that change"));
+    assert_eq!(store.staged_id().await.unwrap(), Some(replaced.id()));
+
     let diff = staging::diff(store).await.unwrap().unwrap();
     assert_eq!((diff.changed, diff.moves.len(), diff.live.requests), (2, 1, 0));
     let published = staging::publish(store, IfVersion::Any, &actor)
