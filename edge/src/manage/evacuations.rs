@@ -8,6 +8,7 @@ use registry::store::Page;
 use registry::{CellState, Command, Drain, Mover, Phase};
 use serde::{Deserialize, Serialize};
 
+use super::moves::check_drain;
 use super::{Body, id, read};
 use crate::answer::{Answer, Problem};
 use crate::app::ControlPlane;
@@ -67,11 +68,7 @@ pub(crate) async fn begin(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::invalid(format!("limit: 1 to {MAX_LIMIT}")));
     }
-    if body.dead && body.drain == Some(Drain::ReadOnly) {
-        return Err(Problem::invalid(
-            "nobody can read from a dead cell: leave drain out, or say that the cell lives",
-        ));
-    }
+    check_drain(body.drain, body.dead)?;
     let mover = if body.dead {
         Mover::ControlPlaneFromDeadCell
     } else {

@@ -93,6 +93,16 @@ enum Carries {
     ControlPlane,
 }
 
+/// A wish that a dead cell cannot grant is refused; one that a tenant's record has is only a default.
+pub(super) fn check_drain(drain: Option<Drain>, cell_is_dead: bool) -> Result<(), Problem> {
+    if cell_is_dead && drain == Some(Drain::ReadOnly) {
+        return Err(Problem::invalid(
+            "nobody can read from a dead cell: leave drain out, or say that the cell lives",
+        ));
+    }
+    Ok(())
+}
+
 pub(crate) async fn plan(
     State(state): State<ControlPlane>,
     request: Request,
@@ -115,11 +125,7 @@ pub(crate) async fn plan(
             ));
         }
     });
-    if old_cell_is_dead && drain == Some(Drain::ReadOnly) {
-        return Err(Problem::invalid(
-            "nobody can read from a dead cell: leave drain out, or say that the cell lives",
-        ));
-    }
+    check_drain(drain, old_cell_is_dead)?;
     let command = Command::PlanMove {
         tenant,
         to,

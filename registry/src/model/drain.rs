@@ -30,10 +30,6 @@ impl Drain {
 
     /// What a record says by saying nothing.
     #[must_use]
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde's skip_serializing_if gives a reference"
-    )]
     pub const fn is_refuse(&self) -> bool {
         matches!(self, Self::Refuse)
     }

@@ -96,10 +96,11 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
                 if let Some(previous) = &placement.previous
                     && !self.is_dead(placement)
                 {
-                    let epoch = Some(placement.epoch.saturating_sub(1));
+                    // The fence itself stays, because a router that is cut off may still send the tenant there; only
+                    // where the tenant went is no longer said.
                     let over = Fence {
                         tenant: tenant.clone(),
-                        epoch,
+                        epoch: Some(placement.epoch.saturating_sub(1)),
                         reads: false,
                         to: None,
                     };
