@@ -116,9 +116,12 @@ pub async fn stage(store: &impl Store, records: String, actor: &Actor) -> Result
         )));
     }
     let publication = publication(store, &records).await?;
+    // A set that replaces another is named later, also by a clock that stands still or goes back.
+    let before = store.staged_id().await.map_err(unread)?;
+    let now_ms = store.now_ms();
     let staged = Staged {
         by: actor.name.clone(),
-        at_ms: store.now_ms(),
+        at_ms: before.map_or(now_ms, |before| now_ms.max(before.at_ms.saturating_add(1))),
         base: publication.seen,
         records,
     };
