@@ -65,13 +65,13 @@ pub struct Moved {
 
 /// What publishing would do, for a batch.
 #[derive(Debug)]
-pub struct Publication {
+pub(crate) struct Publication {
     /// The staged records as commands, by the rows of the staged file.
-    pub import: Import,
+    pub(crate) import: Import,
     /// Tenants that get a planned move, by id.
-    pub moves: Vec<Moved>,
+    pub(crate) moves: Vec<Moved>,
     /// The version that was looked at: the batch's condition.
-    pub seen: Version,
+    pub(crate) seen: Version,
 }
 
 /// What publishing a set does, or would do.
@@ -116,9 +116,12 @@ pub async fn stage(store: &impl Store, records: String, actor: &Actor) -> Result
         )));
     }
     let publication = publication(store, &records).await?;
+    // A set that replaces another is named later, also by a clock that stands still or goes back.
+    let before = store.staged_id().await.map_err(unread)?;
+    let now_ms = store.now_ms();
     let staged = Staged {
         by: actor.name.clone(),
-        at_ms: store.now_ms(),
+        at_ms: before.map_or(now_ms, |before| now_ms.max(before.at_ms.saturating_add(1))),
         base: publication.seen,
         records,
     };
@@ -207,7 +210,7 @@ fn unread(error: StoreError) -> Unusable {
 }
 
 /// What a staged set would do to the registry as it is now.
-pub async fn publication(store: &impl Store, records: &str) -> Result<Publication, Unusable> {
+pub(crate) async fn publication(store: &impl Store, records: &str) -> Result<Publication, Unusable> {
     // A large set takes a second to read; other requests of this process go on.
     let owned = records.to_owned();
     let reading = tokio::task::spawn_blocking(move || read(owned.as_bytes(), Format::Jsonl));

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::version::Version;
 
-/// Names a staged set. Two sets would share a name only if both were staged in one millisecond on one version.
+/// Names a staged set. A set that replaces another is always named later; two would share a name only if the first was
+/// withdrawn, and the second staged, in one millisecond on one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedId {
     /// The registry's version when it was staged.

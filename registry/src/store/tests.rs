@@ -272,6 +272,7 @@ on_every_database! {
         what_is_staged_is_kept_and_is_no_version,
         publishing_and_unstaging_are_one,
         heartbeats_name_what_is_staged,
+        a_set_that_replaces_another_has_another_name,
         a_rollback_reads_no_further_than_the_log;
     turns:
         of_writers_with_the_same_view_one_wins,

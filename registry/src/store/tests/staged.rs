@@ -118,6 +118,20 @@ pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
     assert_eq!(store.staged_id().await.unwrap(), None);
 }
 
+pub(super) async fn a_set_that_replaces_another_has_another_name(registry: Registry) {
+    registry.furnish().await;
+    let store = registry.store.clone().with_clock(|| 5);
+    let records = r#"{"record":"tenant","id":"hooli","state":"pending","name":"H"}"#;
+    let actor = Actor::new("test");
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let staged = staging::stage(&store, records.to_owned(), &actor).await.unwrap();
+        assert_eq!(store.staged_id().await.unwrap(), Some(staged.staged.id()));
+        times.push(staged.staged.at_ms);
+    }
+    assert_eq!(times, [5, 6, 7]);
+}
+
 /// Routers hear of it in answer to a heartbeat, and say what they counted in the next one.
 pub(super) async fn heartbeats_name_what_is_staged(registry: Registry) {
     registry.furnish().await;
