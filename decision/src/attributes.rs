@@ -63,6 +63,9 @@ pub struct Attributes<'a> {
     /// Whether [`Self::method`], [`Self::host`] and [`Self::path`] come from a proxy that vouches for them. When
     /// false, the route's class is the strictest of the policy and the host says nothing.
     pub vouched: bool,
+    /// Whether [`Self::upgrade`] is there if the request has one. Some proxies take hop-by-hop headers out of what they
+    /// ask, and leave them in what they send on; then every request may be a conversation.
+    pub upgrade_shown: bool,
 }
 
 impl std::fmt::Debug for Attributes<'_> {
@@ -93,12 +96,17 @@ impl<'a> Attributes<'a> {
             .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
     }
 
+    /// Whether the request certainly goes on with no other protocol.
+    pub(crate) fn has_no_upgrade(&self) -> bool {
+        self.upgrade_shown && self.upgrade == Field::Absent
+    }
+
     /// What the request may do, by its method alone. Any other protocol that it wants to go on with is a conversation:
     /// nobody can say what its messages do.
     #[must_use]
     pub fn access(&self) -> Access {
         let reads = matches!(self.method, "GET" | "HEAD" | "OPTIONS");
-        if reads && self.upgrade == Field::Absent {
+        if reads && self.has_no_upgrade() {
             Access::Read
         } else {
             Access::Write

@@ -11,7 +11,7 @@ use contract::CellId;
 use contract::assertion::Access;
 use identity::AssertionSlot;
 
-use crate::attributes::{Attributes, Field};
+use crate::attributes::Attributes;
 
 pub use file::PolicyErrors;
 
@@ -205,7 +205,7 @@ impl Rule {
         match self.access {
             Some(Access::Write) => Access::Write,
             Some(Access::Read)
-                if request.upgrade == Field::Absent
+                if request.has_no_upgrade()
                     && request.method != "CONNECT"
                     && self.path.matches(request.path_only(), Case::Exact) =>
             {

@@ -61,8 +61,8 @@ pub struct Versions<'w> {
 }
 
 /// Decides as [`decide`](crate::decide()) does, and says what the staged version would change about it. `None` for a
-/// request that ends before the registry is asked for its tenant, or that goes to a platform service: no record decides
-/// about these.
+/// request that ends before the registry is asked for its tenant: no record decides about these. `None` also for a
+/// request to a platform service, although a revocation or a link of the set could decide about it: it is not compared.
 #[must_use]
 pub fn decide_beside<'w>(
     attributes: &Attributes<'_>,

@@ -5,7 +5,7 @@ use contract::header::REQUEST_ID;
 use http::header::IF_MATCH;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use registry::{Actor, Applied, Batch, BatchApplied, BatchRefused, Command, IfVersion, Store as _};
+use registry::{Actor, Applied, Batch, BatchApplied, BatchRefused, Command, IfVersion, Store as _, Version};
 
 use crate::answer::{Answer, Problem};
 use crate::app::ControlPlane;
@@ -34,6 +34,17 @@ impl Request {
             id: self.id.clone(),
             condition: Ok(IfVersion::Any),
             idempotency_key: None,
+        }
+    }
+}
+
+impl Request {
+    /// A part that is carried out only if its record is still at this version.
+    #[must_use]
+    pub fn part_at(&self, version: Version) -> Self {
+        Self {
+            condition: Ok(IfVersion::Is(version)),
+            ..self.part()
         }
     }
 }

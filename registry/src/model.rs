@@ -254,6 +254,16 @@ impl Placement {
         }
     }
 
+    /// How it drains. Said of anything but a move out of a living cell it means nothing: an older release knows no drains
+    /// and may leave one in a row.
+    #[must_use]
+    pub const fn drains(&self) -> Drain {
+        match (self.phase, self.mover) {
+            (Phase::Settled, _) | (_, Mover::ControlPlaneFromDeadCell) => Drain::Refuse,
+            (Phase::Planned | Phase::Draining | Phase::Flipped, _) => self.drain,
+        }
+    }
+
     /// The cells where it takes room: in it, on its way to it, or still able to return to it.
     pub fn occupied(&self) -> impl Iterator<Item = &CellId> {
         let returns = self.previous.as_ref().filter(|_| self.phase == Phase::Flipped);

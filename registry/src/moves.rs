@@ -27,7 +27,7 @@ use crate::model::{Cell, Drain, Phase, Placement};
 use crate::store::{Store, StoreError};
 
 pub use runtimes::{RuntimeError, Runtimes};
-pub use steps::{Advanced, Evidence, Steps};
+pub use steps::{Advanced, Evidence, Steps, end_of_reads};
 
 /// How an old cell is told to refuse a tenant. Implemented over HTTP against the cell's workload runtime.
 pub trait CellFence: Send + Sync {
@@ -76,7 +76,8 @@ impl Default for MoveOptions {
         Self {
             poll: Duration::from_millis(100),
             longest_stream: Duration::from_secs(3600),
-            deadline: Duration::from_secs(3660),
+            // What may write, then what was read meanwhile.
+            deadline: Duration::from_secs(2 * 3600 + 60),
             fence_deadline: Duration::from_secs(3),
             old_cell_is_dead: false,
             drain: None,
@@ -181,10 +182,12 @@ pub async fn run_move<S: Store>(
             Phase::Planned | Phase::Draining => placement.target.as_ref(),
             Phase::Flipped => Some(&placement.cell),
         };
-        let drains_otherwise = matches!(placement.phase, Phase::Planned | Phase::Draining)
-            && options
-                .wanted_drain()
-                .is_some_and(|wanted| wanted != placement.drain);
+        let drains_otherwise = match (placement.phase, options.wanted_drain()) {
+            (Phase::Planned, Some(wanted)) => wanted != placement.drain,
+            // A drain that refuses everything is on its way to the flip, also a read-only one in the end.
+            (Phase::Draining, Some(Drain::Refuse)) => placement.drain == Drain::ReadOnly,
+            _ => false,
+        };
         if towards == Some(to) && !drains_otherwise {
             match steps.advance(&found).await? {
                 Advanced::Stepped(Progress::Finished) | Advanced::TakenOver => {}
@@ -279,6 +282,9 @@ impl Progress {
                 "cell {cell}, to which Envoys hold {open} streams open, as told by routers {}",
                 routers.join(", ")
             ),
+            Self::Draining(Drain::Refuse) => {
+                format!("reads in cell {cell} to end, which have just been refused")
+            }
             Self::CellSilent(error) => format!("cell {cell}, which cannot be fenced: {error}"),
             _ => format!("cell {cell}"),
         }

@@ -35,7 +35,7 @@ pub use image::ReadError;
 pub use view::{Counts, LinkView, PlacementView, TenantView};
 
 use crate::key::Key;
-use crate::model::{Cell, CellState, LinkState, Placement, Record, SetAside, TenantState};
+use crate::model::{Cell, CellState, LinkState, Placement, Record, Revocation, SetAside, TenantState};
 use crate::version::{Position, Version};
 use hash::Xxh3;
 use image::Base;
@@ -311,6 +311,12 @@ impl Snapshot {
     #[must_use]
     pub fn is_revoked(&self, provider: &str, subject: &str, token_id: Option<&str>, issued_at: i64) -> bool {
         self.revoked.covers(provider, subject, token_id, issued_at)
+    }
+
+    /// Before when tokens are refused by the revocation that has the key of this one; `None` where there is none.
+    #[must_use]
+    pub fn revoked_before(&self, like: &Revocation) -> Option<i64> {
+        self.revoked.reach(like)
     }
 
     /// The records that could not be taken, sorted by kind and name.

@@ -25,6 +25,8 @@ use crate::version::Version;
 pub use beside::{beside, records};
 pub use live::LiveShare;
 
+/// How often a set is looked at if somebody writes each time meanwhile.
+const ATTEMPTS: u32 = 4;
 /// Largest set, in bytes of JSON lines.
 pub const MAX_STAGED_BYTES: usize = 64 * 1024 * 1024;
 
@@ -42,7 +44,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Its name, which heartbeats carry.
+    /// Its name, which publishing must tell and heartbeats carry.
     #[must_use]
     pub const fn id(&self) -> StagedId {
         StagedId {
@@ -90,7 +92,9 @@ pub struct Outcome {
 /// What publishing would change: the records by themselves, and what routers saw of it on live requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diff {
-    /// Who staged the set.
+    /// The set's name, for whoever publishes it.
+    pub set: StagedId,
+    /// Who staged it.
     pub staged_by: String,
     /// When, milliseconds since 1970.
     pub staged_at_ms: i64,
@@ -115,19 +119,25 @@ pub async fn stage(store: &impl Store, records: String, actor: &Actor) -> Result
             "a set of more than {MAX_STAGED_BYTES} bytes is not staged; stage only the records that change"
         )));
     }
-    let publication = publication(store, &records).await?;
     // A set that replaces another is named later, also by a clock that stands still or goes back.
     let before = store.staged_id().await.map_err(unread)?;
     let now_ms = store.now_ms();
     let staged = Staged {
         by: actor.name.clone(),
         at_ms: before.map_or(now_ms, |before| now_ms.max(before.at_ms.saturating_add(1))),
-        base: publication.seen,
+        base: Version::default(),
         records,
     };
-    let outcome = carry_out(store, publication, staged, actor, None, true).await?;
-    store.stage(&outcome.staged).await.map_err(unread)?;
-    Ok(outcome)
+    let Carried { moves, seen, applied } =
+        carry_out(store, &staged, IfVersion::Any, actor, Purpose::Look).await?;
+    let staged = Staged { base: seen, ..staged };
+    store.stage(&staged).await.map_err(unread)?;
+    Ok(Outcome {
+        staged,
+        moves,
+        seen,
+        applied,
+    })
 }
 
 /// What publishing would change; `None` where nothing is staged.
@@ -135,72 +145,128 @@ pub async fn diff(store: &impl Store) -> Result<Option<Diff>, Unusable> {
     let Some(staged) = store.staged().await.map_err(unread)? else {
         return Ok(None);
     };
-    let publication = publication(store, &staged.records).await?;
     // Nobody signs a dry run.
     let actor = Actor::new(staged.by.as_str());
-    let outcome = carry_out(store, publication, staged, &actor, None, true).await?;
+    let Carried { moves, seen, applied } =
+        carry_out(store, &staged, IfVersion::Any, &actor, Purpose::Look).await?;
     let heartbeats = store.heartbeats().await.map_err(unread)?;
     Ok(Some(Diff {
-        live: LiveShare::of(outcome.staged.id(), &heartbeats, store.now_ms()),
-        staged_by: outcome.staged.by,
-        staged_at_ms: outcome.staged.at_ms,
-        base: outcome.staged.base,
-        version: outcome.seen,
-        moves: outcome.moves,
-        changed: outcome.applied.changed,
-        unchanged: outcome.applied.unchanged,
+        set: staged.id(),
+        live: LiveShare::of(staged.id(), &heartbeats, store.now_ms()),
+        staged_by: staged.by,
+        staged_at_ms: staged.at_ms,
+        base: staged.base,
+        version: seen,
+        moves,
+        changed: applied.changed,
+        unchanged: applied.unchanged,
     }))
 }
 
-/// Makes what is staged true, and stages it no longer, both or neither; `None` where nothing is staged. `condition` is
-/// about the registry's own version: that of the diff that somebody looked at.
+/// Makes what is staged true, and stages it no longer, both or neither; `None` where nothing is staged. `set` is what
+/// somebody looked at: another is not published in its place. `condition` is about the registry's own version: that of
+/// the diff that somebody looked at.
 pub async fn publish(
     store: &impl Store,
+    set: Option<StagedId>,
     condition: IfVersion,
     actor: &Actor,
 ) -> Result<Option<Outcome>, Unusable> {
+    // Before its records are read: of another set they are of no use.
+    let Some(found) = store.staged_id().await.map_err(unread)? else {
+        return Ok(None);
+    };
+    must_be(set, found)?;
     let Some(staged) = store.staged().await.map_err(unread)? else {
         return Ok(None);
     };
-    let publication = publication(store, &staged.records).await?;
+    must_be(set, staged.id())?;
+    let carried = carry_out(store, &staged, condition, actor, Purpose::Publish).await?;
+    let Carried { moves, seen, applied } = carried;
+    Ok(Some(Outcome {
+        staged,
+        moves,
+        seen,
+        applied,
+    }))
+}
+
+/// Whether what is staged is what somebody wants to publish.
+fn must_be(set: Option<StagedId>, found: StagedId) -> Result<(), Unusable> {
+    match set {
+        Some(set) if set != found => Err(Unusable::Refused(Refused::Conflict {
+            problem: format!("{set} is no longer staged, but {found} is; nothing was written"),
+            next: "look at what is staged now, and publish that".to_owned(),
+        })),
+        _ => Ok(()),
+    }
+}
+
+/// Why a set is laid over the registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To see what would change: nothing is written.
+    Look,
+    /// To make it true.
+    Publish,
+}
+
+/// What came of it.
+struct Carried {
+    moves: Vec<Moved>,
+    seen: Version,
+    applied: BatchApplied,
+}
+
+/// Whoever names a version hears of every write since; for anybody else the set is looked at anew.
+async fn carry_out(
+    store: &impl Store,
+    staged: &Staged,
+    condition: IfVersion,
+    actor: &Actor,
+    purpose: Purpose,
+) -> Result<Carried, Unusable> {
+    let mut left = match condition {
+        IfVersion::Any => ATTEMPTS,
+        IfVersion::Is(_) => 1,
+    };
+    loop {
+        left -= 1;
+        match attempt(store, staged, condition, actor, purpose).await {
+            Err(Unusable::Refused(Refused::StaleVersion { .. })) if left > 0 => {}
+            carried => return carried,
+        }
+    }
+}
+
+async fn attempt(
+    store: &impl Store,
+    staged: &Staged,
+    condition: IfVersion,
+    actor: &Actor,
+    purpose: Purpose,
+) -> Result<Carried, Unusable> {
+    let Publication { import, moves, seen } = publication(store, &staged.records).await?;
     if let IfVersion::Is(expected) = condition
-        && expected != publication.seen
+        && expected != seen
     {
         return Err(Unusable::Refused(Refused::StaleVersion {
             what: "the registry".to_owned(),
             expected,
-            found: publication.seen,
+            found: seen,
         }));
     }
-    let publishes = Some(staged.id());
-    let outcome = carry_out(store, publication, staged, actor, publishes, false).await?;
-    Ok(Some(outcome))
-}
-
-async fn carry_out(
-    store: &impl Store,
-    publication: Publication,
-    staged: Staged,
-    actor: &Actor,
-    publishes: Option<StagedId>,
-    dry_run: bool,
-) -> Result<Outcome, Unusable> {
-    let Publication { import, moves, seen } = publication;
+    let publishes = purpose == Purpose::Publish;
     let batch = Batch {
         commands: &import.commands,
         // Who would change cell was looked at in this version.
         condition: IfVersion::Is(seen),
-        dry_run,
-        publishes,
+        dry_run: !publishes,
+        publishes: publishes.then(|| staged.id()),
         progress: None,
     };
     match store.apply_all(&batch, actor).await {
-        Ok(applied) => Ok(Outcome {
-            staged,
-            moves,
-            seen,
-            applied,
-        }),
+        Ok(applied) => Ok(Carried { moves, seen, applied }),
         Err(refused) => Err(import.refused(refused)),
     }
 }

@@ -138,6 +138,7 @@ pub fn needs(command: &Command) -> Needs {
             needs.apart = Some((tenant.clone(), cell.clone()));
         }
         Command::FlipMove { .. } => needs.heartbeats = true,
+        Command::RollBackMove { tenant } => needs.records.push(Key::Tenant(tenant.to_string())),
         Command::Import { record } | Command::Restore { record } => needed_by_import(record, &mut needs),
         Command::Withdraw { key: Key::Cell(id) } => needs.occupants = id.parse().ok(),
         _ => {}

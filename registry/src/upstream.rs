@@ -4,7 +4,7 @@
 mod client;
 mod feed;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::feed::{Next, Source};
 use crate::model::{Heartbeat, StagedId};
@@ -44,16 +44,40 @@ pub struct Fleet {
     pub known: Vec<Heartbeat>,
     /// Why this one could not be taken.
     pub refused: Option<String>,
-    /// Which set is staged, for routers to evaluate. A control plane of an earlier release says nothing.
-    #[serde(default)]
-    pub staged: Option<StagedId>,
+    /// Which set is staged, for routers to evaluate; `Some(None)` where nothing is. A control plane of an earlier
+    /// release does not say, which is no word of a withdrawal.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Option<StagedId>>,
+}
+
+/// A field that is there, also as null.
+fn said<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<StagedId>>, D::Error> {
+    Option::deserialize(field).map(Some)
+}
+
+/// A staged set, as far as it is evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedSet {
+    /// Its name.
+    pub set: StagedId,
+    /// The records, as JSON lines.
+    pub records: String,
+}
+
+impl From<Staged> for StagedSet {
+    fn from(staged: Staged) -> Self {
+        Self {
+            set: staged.id(),
+            records: staged.records,
+        }
+    }
 }
 
 /// What the control plane answers to whoever asks for the staged set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedAnswer {
     /// The set; `None` where nothing is staged.
-    pub staged: Option<Staged>,
+    pub staged: Option<StagedSet>,
 }
 
 fn is_feed(url: &str) -> bool {
@@ -98,9 +122,9 @@ impl Upstream {
     }
 
     /// What is staged, with its records.
-    pub async fn staged(&self) -> Result<Option<Staged>, StoreError> {
+    pub async fn staged(&self) -> Result<Option<StagedSet>, StoreError> {
         match self {
-            Self::Store(store) => store.staged().await,
+            Self::Store(store) => Ok(store.staged().await?.map(StagedSet::from)),
             Self::Feed(client) => feed::staged(client).await,
         }
     }
@@ -123,7 +147,7 @@ pub async fn beat(store: &AnyStore, heartbeat: &Heartbeat) -> Result<Fleet, Stor
         now_ms: store.now_ms(),
         known,
         refused: refused.map(|error| error.to_string()),
-        staged,
+        staged: Some(staged),
     })
 }
 

@@ -52,6 +52,7 @@ fn read(http: &HttpRequest) -> Attributes<'_> {
         host: &http.host,
         path: &http.path,
         vouched: true,
+        upgrade_shown: true, // `allowed_headers` of Envoy's configuration has it
         ..Attributes::default()
     };
     if let Some(map) = &http.header_map {

@@ -237,7 +237,10 @@ async fn exchange(
         .map_err(|error| error.to_string())?;
     let known = heard.known;
     fleet.learn(&known, heard.now_ms);
-    shadow.hear(heard.staged);
+    // A control plane that does not know of staging withdraws nothing.
+    if let Some(staged) = heard.staged {
+        shadow.hear(staged);
+    }
     if let Some(refused) = heard.refused {
         return Err(refused);
     }

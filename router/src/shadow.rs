@@ -11,6 +11,7 @@ use decision::shadow::{Change, Versions};
 use registry::upstream::Upstream;
 use registry::{Reader, Record, Shadowed, Snapshot, StagedId, staging};
 use service::drain::Shutdown;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
@@ -131,10 +132,10 @@ impl Shadow {
 
     /// Evaluates from now on, unless the set is named no longer.
     fn show(&self, evaluation: Evaluation) {
-        let mut ended = None;
+        let mut ended = Some(Arc::new(evaluation));
         self.named.send_if_modified(|named| {
-            if *named == Some(evaluation.set) {
-                ended = self.current.swap(Some(Arc::new(evaluation)));
+            if *named == ended.as_ref().map(|evaluation| evaluation.set) {
+                ended = self.current.swap(ended.take());
             }
             false
         });
@@ -163,8 +164,8 @@ impl Shadow {
     /// Returns only where the set cannot be evaluated at all.
     async fn evaluate(&self, set: StagedId, upstream: &Upstream, registry: &Reader, metrics: &Metrics) {
         let text = fetch(set, upstream, metrics).await;
-        let records = match spawn_blocking(move || staging::records(&text)).await {
-            Ok(Ok(records)) => Arc::new(records),
+        let records = match spawn_blocking(move || staging::records(text).map(Records::new)).await {
+            Ok(Ok(records)) => records,
             failed => {
                 let error = failed.map_or_else(
                     |panicked| panicked.to_string(),
@@ -179,7 +180,7 @@ impl Shadow {
             since_ms: unix_millis(),
             ..Counts::default()
         });
-        tracing::info!(base = %set.base, records = records.len(), "evaluating what is staged beside the live version");
+        tracing::info!(%set, records = records.0.len(), "evaluating what is staged beside the live version");
         let mut versions = registry.subscribe();
         loop {
             versions.borrow_and_update();
@@ -209,7 +210,7 @@ async fn fetch(set: StagedId, upstream: &Upstream, metrics: &Metrics) -> String 
     let mut warned = false;
     loop {
         match upstream.staged().await {
-            Ok(Some(staged)) if staged.id() == set => return staged.records,
+            Ok(Some(staged)) if staged.set == set => return staged.records,
             // Replaced or withdrawn: the next heartbeat's answer says so.
             Ok(_) => {}
             Err(error) => {
@@ -224,11 +225,34 @@ async fn fetch(set: StagedId, upstream: &Upstream, metrics: &Metrics) -> String 
     }
 }
 
+/// A set's records. They are freed away from the threads that check, wherever their evaluation ends: a large set takes
+/// a moment here too.
+#[derive(Clone)]
+struct Records(Arc<Vec<Record>>);
+
+impl Records {
+    fn new(records: Vec<Record>) -> Self {
+        Self(Arc::new(records))
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        let Some(records) = Arc::into_inner(std::mem::take(&mut self.0)) else {
+            return; // somebody else has them still
+        };
+        // Without a runtime nothing is checked any more.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(records));
+        }
+    }
+}
+
 /// A large set takes a moment, which no check may wait for.
-async fn made(registry: &Reader, records: &Arc<Vec<Record>>) -> Result<(Arc<Snapshot>, Snapshot), String> {
-    let (live, records) = (registry.load_full(), Arc::clone(records));
+async fn made(registry: &Reader, records: &Records) -> Result<(Arc<Snapshot>, Snapshot), String> {
+    let (live, records) = (registry.load_full(), records.clone());
     let made = spawn_blocking(move || {
-        let staged = staging::beside(&live, &records);
+        let staged = staging::beside(&live, &records.0);
         (live, staged)
     })
     .await;

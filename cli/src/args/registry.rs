@@ -18,7 +18,7 @@ pub use revocations::*;
 pub use tenants::*;
 
 use clap::{Args, Subcommand};
-use registry::Version;
+use registry::{StagedId, Version};
 
 /// Which registry.
 #[derive(Clone, Debug, Default, Args)]
@@ -96,7 +96,7 @@ Examples:
   alphaswarm registry export --output next.jsonl           edit it, then
   alphaswarm registry stage next.jsonl                     keep it beside the live version,
   alphaswarm registry diff                                 see who would change cell, and how many requests,
-  alphaswarm registry publish                              and make it so, or
+  alphaswarm registry publish --set 1.42@1763762400000     and make what the diff showed so, or
   alphaswarm registry unstage                              forget it")]
     Stage {
         /// JSON lines, or - for stdin.
@@ -116,12 +116,17 @@ before. Counts are of all live routers since each began.")]
     Diff,
     /// Make the staged records true: all of them, or none.
     #[command(after_help = "\
-Example:
+Examples:
   alphaswarm registry publish
+  alphaswarm registry publish --set 1.42@1763762400000
 
-A tenant that shall live elsewhere gets a planned move, as with `tenants move`, which carries it out: publishing drains
+With --set, nothing is published if another set was staged meanwhile: `registry diff` names the one that it shows. A
+tenant that shall live elsewhere gets a planned move, as with `tenants move`, which carries it out: publishing drains
 nobody.")]
     Publish {
+        /// Publish only this set, as `registry stage` and `registry diff` name it.
+        #[arg(long, value_name = "SET")]
+        set: Option<StagedId>,
         /// Who signs the change log [default: USER, else the process's user id]
         #[arg(long, value_name = "NAME")]
         actor: Option<String>,

@@ -56,9 +56,9 @@ pub async fn run(
             let registry = Registry::open(&args.registry, environment, Open::Read).await?;
             staging::diff(&registry, output).await
         }
-        RegistryCommand::Publish { actor } => {
+        RegistryCommand::Publish { set, actor } => {
             let registry = Registry::open(&args.registry, environment, Open::Write).await?;
-            staging::publish(&registry, actor.as_deref(), output).await
+            staging::publish(&registry, set, actor.as_deref(), output).await
         }
         RegistryCommand::Unstage => {
             let registry = Registry::open(&args.registry, environment, Open::Write).await?;

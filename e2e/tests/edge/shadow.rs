@@ -88,6 +88,13 @@ impl World {
         self.call(&self.admin, "PUT", STAGED, &[], records).await
     }
 
+    async fn publish(&self, who: &str, lines: &[&str], body: &Value) -> Reply {
+        let json = "content-type: application/json";
+        let lines: Vec<&str> = [json].into_iter().chain(lines.iter().copied()).collect();
+        let (path, body) = (format!("{STAGED}/publish"), body.to_string());
+        self.call(who, "POST", &path, &lines, &body).await
+    }
+
     async fn diff(&self) -> Value {
         let diff = self
             .call(&self.reader, "GET", &format!("{STAGED}/diff"), &[], "")
@@ -210,6 +217,7 @@ async fn what_is_staged_is_seen_on_live_requests_and_changes_none() {
         (200, &moved),
         "{staged:?}"
     );
+    assert_eq!(staged.json()["data"]["set"], world.diff().await["set"]);
     let live = world.diff().await["live"].clone();
     assert_eq!(
         (&live["requests"], &live["other_cell_share"]),
@@ -326,6 +334,7 @@ async fn a_set_that_would_deny_is_seen_and_one_that_moves_is_published_as_a_move
         "{bad:?}"
     );
     assert_eq!(world.diff().await["live"]["requests"], 20);
+    let looked_at = json!({ "set": world.diff().await["set"] });
 
     // Another set begins anew.
     let moves = world.edited(moves_acme).await;
@@ -333,15 +342,32 @@ async fn a_set_that_would_deny_is_seen_and_one_that_moves_is_published_as_a_move
     world.until_both_evaluate().await;
     assert_eq!(world.diff().await["live"]["requests"], 0);
 
-    let publish = format!("{STAGED}/publish");
-    let stale = world.call(&world.admin, "POST", &publish, &[], "").await;
+    // What somebody looked at is published, or nothing is.
+    let unnamed = world
+        .call(&world.fresh_admin, "POST", &format!("{STAGED}/publish"), &[], "")
+        .await;
+    assert_eq!(
+        (unnamed.status, unnamed.code().as_str()),
+        (400, "bad_request"),
+        "{unnamed:?}"
+    );
+    assert!(unnamed.body.contains("names the set to publish"), "{unnamed:?}");
+    let replaced = world.publish(&world.fresh_admin, &[], &looked_at).await;
+    assert_eq!(
+        (replaced.status, replaced.code().as_str()),
+        (409, "conflict"),
+        "{replaced:?}"
+    );
+    assert!(replaced.body.contains("is no longer staged"), "{replaced:?}");
+    let set = json!({ "set": world.diff().await["set"] });
+    let stale = world.publish(&world.admin, &[], &set).await;
     assert_eq!(
         (stale.status, stale.code().as_str()),
         (401, "step_up_required"),
         "{stale:?}"
     );
     let outdated = world
-        .call(&world.fresh_admin, "POST", &publish, &["if-match: \"1.1\""], "")
+        .publish(&world.fresh_admin, &["if-match: \"1.1\""], &set)
         .await;
     assert_eq!(
         (outdated.status, outdated.code().as_str()),
@@ -350,9 +376,7 @@ async fn a_set_that_would_deny_is_seen_and_one_that_moves_is_published_as_a_move
     );
     let seen = world.diff().await["version"].as_str().unwrap().to_owned();
     let condition = format!("if-match: \"{seen}\"");
-    let published = world
-        .call(&world.fresh_admin, "POST", &publish, &[&condition], "")
-        .await;
+    let published = world.publish(&world.fresh_admin, &[&condition], &set).await;
     assert_eq!(
         (published.status, &published.json()["data"]["changed"]),
         (200, &json!(1)),
@@ -368,7 +392,7 @@ async fn a_set_that_would_deny_is_seen_and_one_that_moves_is_published_as_a_move
         (&json!(dev::CELLS[0]), &json!("planned"), &json!(dev::CELLS[1])),
         "{moving}"
     );
-    let again = world.call(&world.fresh_admin, "POST", &publish, &[], "").await;
+    let again = world.publish(&world.fresh_admin, &[], &set).await;
     assert_eq!(
         (again.status, again.code().as_str()),
         (404, "not_found"),

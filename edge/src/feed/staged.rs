@@ -6,8 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use contract::{Code, Envelope};
 use http::HeaderMap;
-use registry::staging::Staged;
-use registry::upstream::StagedAnswer;
+use registry::upstream::{StagedAnswer, StagedSet};
 use registry::{StagedId, Store as _, StoreError};
 use tokio::sync::Mutex;
 
@@ -33,7 +32,8 @@ pub(crate) async fn staged(
         } else {
             // Whoever unpacks nothing is no router; they take turns.
             let _turn = state.feed.asking.acquire().await;
-            let body = body(state.store.staged().await?).await?;
+            let staged = state.store.staged().await?;
+            let body = body(staged.map(StagedSet::from)).await?;
             Ok(json(body, false))
         }
     });
@@ -49,8 +49,8 @@ impl ControlPlane {
         }
         // Not two at once in memory.
         *kept = None;
-        let staged = self.store.staged().await?;
-        let found = staged.as_ref().map(Staged::id);
+        let staged = self.store.staged().await?.map(StagedSet::from);
+        let found = staged.as_ref().map(|staged| staged.set);
         let body = body(staged).await?;
         let zipped = tokio::task::spawn_blocking(move || zip(&body)).await;
         let zipped = Bytes::from(zipped.map_err(unpacked)?.map_err(unpacked)?);
@@ -60,7 +60,7 @@ impl ControlPlane {
 }
 
 /// A large set takes a moment to write as JSON; other requests go on.
-async fn body(staged: Option<Staged>) -> Result<Vec<u8>, Problem> {
+async fn body(staged: Option<StagedSet>) -> Result<Vec<u8>, Problem> {
     let answer = Envelope::ok(StagedAnswer { staged });
     let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&answer)).await;
     written.map_err(unpacked)?.map_err(unpacked)

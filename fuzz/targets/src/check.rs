@@ -121,6 +121,7 @@ pub fn run(data: &[u8]) {
     };
     let mut attributes = Attributes {
         vouched: modes & VOUCHED != 0,
+        upgrade_shown: modes & VOUCHED != 0,
         ..Attributes::default()
     };
     // The wire's own types hold text here; a proxy that sends other bytes is refused where they are read.

@@ -1,6 +1,6 @@
 //! Whether a record makes sense by itself.
 
-use super::{Cell, MAX_ENDPOINTS, MAX_EXTERNAL_ID, MAX_TEXT, Mover, Phase, Placement, Revocation, Tenant};
+use super::{Cell, MAX_ENDPOINTS, MAX_EXTERNAL_ID, MAX_TEXT, Phase, Placement, Revocation, Tenant};
 
 impl Cell {
     pub(super) fn check(&self) -> Result<(), String> {
@@ -66,12 +66,6 @@ impl Placement {
                 Err("only a planned or draining move has a target".to_owned())
             }
             (Phase::Flipped, _, None) => Err("a flipped placement names its previous cell".to_owned()),
-            (Phase::Settled, ..) if !self.drain.is_refuse() => {
-                Err("only a move has a way to drain; a tenant's own is set with the tenant".to_owned())
-            }
-            _ if !self.drain.is_refuse() && self.mover == Mover::ControlPlaneFromDeadCell => {
-                Err("nobody can read from a dead cell: its tenants' requests are refused".to_owned())
-            }
             (_, _, previous) if previous.is_some() != self.flipped_at.is_some() => {
                 Err("previous and flipped_at go together".to_owned())
             }

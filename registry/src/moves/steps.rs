@@ -88,10 +88,14 @@ impl<S: Store, F: CellFence> Steps<'_, S, F> {
                 let taken = self.apply(&Command::DrainMove { tenant }, as_found).await?;
                 Ok(stepped(taken, Progress::Draining(placement.drain)))
             }
-            Phase::Draining => match self.reads_end(found).await? {
+            Phase::Draining if placement.drain == Drain::ReadOnly => match self.reads_end(found).await? {
                 Some(wait) => Ok(Advanced::Waiting(wait)),
-                None => self.flip(found).await,
+                None => {
+                    let taken = self.apply(&end_of_reads(placement), as_found).await?;
+                    Ok(stepped(taken, Progress::Draining(Drain::Refuse)))
+                }
             },
+            Phase::Draining => self.flip(found).await,
             Phase::Flipped => {
                 if let Some(previous) = &placement.previous
                     && !self.is_dead(placement)
@@ -342,6 +346,19 @@ async fn in_time(
         Ok(Ok(report)) => Ok(report),
         Ok(Err(error)) => silent(error),
         Err(_) => silent(format!("cell {} did not answer in time", cell.id)),
+    }
+}
+
+/// Has all requests of a tenant refused that drains read-only: a version of its own, which routers must apply before the
+/// flip, and from which the time counts that a stream may go on.
+#[must_use]
+pub fn end_of_reads(placement: &Placement) -> Command {
+    Command::PlanMove {
+        tenant: placement.tenant.clone(),
+        // A draining placement has a target; without one the plan is refused.
+        to: placement.target.clone().unwrap_or_else(|| placement.cell.clone()),
+        mover: None,
+        drain: Some(Drain::Refuse),
     }
 }
 

@@ -54,6 +54,16 @@ impl Revoked {
         }
     }
 
+    /// How far the revocation of the same key reaches.
+    pub(super) fn reach(&self, like: &Revocation) -> Option<i64> {
+        let of = self.0.get(&like.provider)?;
+        match (&like.subject, &like.token_id) {
+            (Some(subject), _) => of.subjects.get(subject.as_str()).copied(),
+            (None, Some(token)) => of.tokens.get(token.as_str()).copied(),
+            (None, None) => of.all,
+        }
+    }
+
     /// By the parts of a key: the unused ones are empty.
     pub(super) fn remove(&mut self, provider: &str, subject: &str, token_id: &str) {
         let Some(of) = self.0.get_mut(provider) else {

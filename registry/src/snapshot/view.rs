@@ -57,7 +57,7 @@ impl<'a> PlacementView<'a> {
             target: placement.target.as_ref().map(CellId::as_str),
             previous: placement.previous.as_ref().map(CellId::as_str),
             flipped_at: placement.flipped_at,
-            drain: placement.drain,
+            drain: placement.drains(),
         }
     }
 

@@ -9,11 +9,13 @@ use crate::model::{Phase, Placement, Record};
 use crate::snapshot::{RecordChange, Snapshot};
 use crate::transition::spelled;
 
-/// The records of a staged set, as the registry spells them. Takes a second for the largest.
-pub fn records(staged: &str) -> Result<Vec<Record>, Unusable> {
-    let import = read(staged.as_bytes(), Format::Jsonl)?;
-    let records = import.commands.iter().filter_map(|command| match command {
-        Command::Import { record } => Some(spelled(record)),
+/// The records of a staged set, as the registry spells them. Takes a second for the largest. The text is gone before
+/// they are spelled: a set is in memory once as text and once as records at most.
+pub fn records(staged: String) -> Result<Vec<Record>, Unusable> {
+    let read = read(staged.as_bytes(), Format::Jsonl);
+    drop(staged);
+    let records = read?.commands.into_iter().filter_map(|command| match command {
+        Command::Import { record } => Some(spelled(&record)),
         _ => None,
     });
     Ok(records.collect())
@@ -43,7 +45,10 @@ fn differs(live: &Snapshot, record: &Record) -> Option<Record> {
             .is_some_and(|known| (known.tenant, known.state) == (link.tenant.as_str(), link.state)),
         Record::Host(host) => live.host(&host.host) == Some(host.tenant.as_str()),
         Record::Placement(placement) => return moved(live, placement),
-        Record::Revocation(_) => false,
+        // As when it is published: a revocation only ever reaches further.
+        Record::Revocation(revocation) => live
+            .revoked_before(revocation)
+            .is_some_and(|known| known >= revocation.not_before),
     };
     (!same).then(|| record.clone())
 }

@@ -52,12 +52,8 @@ pub(super) fn plan(
     }
     takes(tenant, to, facts)?;
     let mover = mover.unwrap_or_default();
-    // What the tenant's record wants is a default, not a condition: a placement without a tenant can be moved too.
-    let wanted = drain.unwrap_or_else(|| {
-        facts
-            .tenant(tenant)
-            .map_or_else(|_| Drain::Refuse, |(tenant, _)| tenant.drain)
-    });
+    can_be_read(tenant, mover, drain)?;
+    let wanted = drain.unwrap_or_else(|| wanted_by_tenant(tenant, facts));
     Ok(step(
         placement,
         Placement {
@@ -78,6 +74,7 @@ fn changed(
     drain: Option<Drain>,
 ) -> Result<Effect, Refused> {
     let mover = mover.unwrap_or(placement.mover);
+    can_be_read(&placement.tenant, mover, drain)?;
     let drain = drains(mover, drain.unwrap_or(placement.drain));
     // The old cell may have fenced everything already, and routers have told clients that nothing is served.
     if placement.phase == Phase::Draining && placement.drain == Drain::Refuse && drain == Drain::ReadOnly {
@@ -98,6 +95,24 @@ fn changed(
         return Ok(Effect::Nothing(version));
     }
     Ok(step(placement, after))
+}
+
+/// What the tenant's record wants is a default, not a condition: a placement without a tenant can be moved too.
+fn wanted_by_tenant(tenant: &TenantId, facts: &Facts) -> Drain {
+    facts
+        .tenant(tenant)
+        .map_or(Drain::Refuse, |(tenant, _)| tenant.drain)
+}
+
+/// Refuses to be asked for reads from a cell that is said to be dead.
+fn can_be_read(tenant: &TenantId, mover: Mover, asked: Option<Drain>) -> Result<(), Refused> {
+    if mover == Mover::ControlPlaneFromDeadCell && asked == Some(Drain::ReadOnly) {
+        return Err(Refused::Conflict {
+            problem: format!("tenant {tenant} leaves a dead cell, from which nobody can read"),
+            next: "leave the way to drain out".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Nobody can read from a cell that is dead.
@@ -123,7 +138,8 @@ pub(super) fn drain(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refused>
     }
 }
 
-/// Nothing of the tenant may be running in the old cell, and no live router may still send anything there.
+/// Nothing of the tenant may be running in the old cell, and no live router may still send anything there: reads must
+/// have ended in a version of their own, so that routers refuse them and the time that streams are given began then.
 pub(super) fn flip(tenant: &TenantId, evidence: &Drained, facts: &Facts) -> Result<Effect, Refused> {
     let (placement, version) = placed(tenant, facts)?;
     let target = match (placement.phase, &placement.target) {
@@ -131,6 +147,13 @@ pub(super) fn flip(tenant: &TenantId, evidence: &Drained, facts: &Facts) -> Resu
         (Phase::Flipped, _) => return Ok(Effect::Nothing(version)),
         (from, _) => return Err(no_step(key(tenant), from, Phase::Flipped, "drain the move first")),
     };
+    if placement.drain == Drain::ReadOnly {
+        return Err(Refused::Conflict {
+            problem: format!("tenant {tenant} is still read in cell {}", placement.cell),
+            next: "have all its requests refused first: plan the same move again with drain refuse"
+                .to_owned(),
+        });
+    }
     let behind = facts.live().filter(|beat| beat.version < version);
     let routers: Vec<String> = behind.map(|beat| beat.router.clone()).collect();
     if !routers.is_empty() {
@@ -206,11 +229,17 @@ pub(super) fn roll_back(tenant: &TenantId, facts: &Facts) -> Result<Effect, Refu
         // Requests may be running in the new cell: the way back is a drain as well.
         (Phase::Flipped, Some(previous)) => {
             let target = Some(previous.clone());
+            // Named for the way back, or as the tenant wants.
+            let drain = match placement.drain {
+                Drain::ReadOnly => Drain::ReadOnly,
+                Drain::Refuse => wanted_by_tenant(tenant, facts),
+            };
             Ok(step(
                 placement,
                 Placement {
                     phase: Phase::Draining,
                     target,
+                    drain,
                     mover: way_back(placement.mover),
                     ..placement.clone()
                 },

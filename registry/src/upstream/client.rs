@@ -105,18 +105,33 @@ impl Client {
     }
 
     /// Asks, and gives the answer's `data`.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, question: Question<'_>) -> Result<T, StoreError> {
-        let body = self.exchange(question).await?;
+    pub(super) async fn ask<T>(&self, question: Question<'_>) -> Result<T, StoreError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let client = self.clone();
+        self.answered(question, move |body| client.data(&body)).await
+    }
+
+    fn data<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, StoreError> {
         let malformed =
             |error: &dyn std::fmt::Display| self.unreachable(format!("it answers nonsense: {error}"));
-        let envelope: Envelope<T> = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+        let envelope: Envelope<T> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
         envelope.data.ok_or_else(|| malformed(&"no data"))
     }
 
     /// Asks, and gives the answer as it is.
     pub(super) async fn exchange(&self, question: Question<'_>) -> Result<Vec<u8>, StoreError> {
+        self.answered(question, Ok).await
+    }
+
+    async fn answered<T: Send + 'static>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(Vec<u8>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let deadline = question.deadline;
-        let answered = match tokio::time::timeout(deadline, self.exchanged(question)).await {
+        let answered = match tokio::time::timeout(deadline, self.exchanged(question, read)).await {
             Ok(answered) => answered,
             Err(_) => Err(StoreError::Deadline {
                 registry: self.name(),
@@ -130,7 +145,11 @@ impl Client {
         answered
     }
 
-    async fn exchanged(&self, question: Question<'_>) -> Result<Vec<u8>, StoreError> {
+    async fn exchanged<T: Send + 'static>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(Vec<u8>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let Connected {
             http, authorization, ..
         } = self.connected()?;
@@ -158,17 +177,30 @@ impl Client {
             }
             body.extend_from_slice(&part);
         }
-        let body = match packed.as_ref().map(HeaderValue::as_bytes) {
-            None => body,
-            Some(b"gzip") => self.unpack(&body, most)?,
-            Some(_) => {
-                return Err(self.unreachable("its answer is packed in a way nobody asked for".to_owned()));
+        let client = self.clone();
+        // A hundred megabytes may come out of it, which no check of a request may wait for.
+        let reading = tokio::task::spawn_blocking(move || {
+            let body = client.unpacked(packed.as_ref(), body, most)?;
+            if status.is_success() {
+                read(body)
+            } else {
+                Err(client.refused(status, &body))
             }
-        };
-        if status.is_success() {
-            Ok(body)
-        } else {
-            Err(self.refused(status, &body))
+        });
+        let read = reading.await;
+        read.map_err(|panicked| self.unreachable(format!("its answer cannot be read: {panicked}")))?
+    }
+
+    fn unpacked(
+        &self,
+        packed: Option<&HeaderValue>,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        match packed.map(HeaderValue::as_bytes) {
+            None => Ok(body),
+            Some(b"gzip") => self.unpack(&body, most),
+            Some(_) => Err(self.unreachable("its answer is packed in a way nobody asked for".to_owned())),
         }
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use reqwest::Method;
 
 use super::client::{Client, Question};
-use super::{Fleet, StagedAnswer};
+use super::{Fleet, StagedAnswer, StagedSet};
 use crate::feed::{Next, Source};
 use crate::model::Heartbeat;
 use crate::snapshot::{RecordChange, Snapshot};
-use crate::staging::{MAX_STAGED_BYTES, Staged};
+use crate::staging::MAX_STAGED_BYTES;
 use crate::store::StoreError;
 use crate::version::{Position, Version};
 
@@ -121,7 +121,7 @@ pub(super) async fn beat(client: &Client, heartbeat: &Heartbeat) -> Result<Fleet
 }
 
 /// `None` where nothing is staged.
-pub(super) async fn staged(client: &Client) -> Result<Option<Staged>, StoreError> {
+pub(super) async fn staged(client: &Client) -> Result<Option<StagedSet>, StoreError> {
     let question = Question {
         method: Method::GET,
         path: "/staged",

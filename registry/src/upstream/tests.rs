@@ -274,3 +274,26 @@ async fn a_silent_server_is_given_up() {
     assert!(text.contains("did not answer within 2 s"), "{text}");
     assert!(asked.elapsed() < Duration::from_secs(10));
 }
+
+#[test]
+fn a_control_plane_that_does_not_know_of_staging_withdraws_nothing() {
+    let set = StagedId {
+        base: at(5).version,
+        at_ms: 7,
+    };
+    for (text, staged) in [
+        (r#"{"now_ms":1,"known":[],"refused":null}"#, None),
+        (
+            r#"{"now_ms":1,"known":[],"refused":null,"staged":null}"#,
+            Some(None),
+        ),
+        (
+            r#"{"now_ms":1,"known":[],"refused":null,"staged":"1.5@7"}"#,
+            Some(Some(set)),
+        ),
+    ] {
+        let fleet: Fleet = serde_json::from_str(text).unwrap();
+        assert_eq!(fleet.staged, staged);
+        assert_eq!(serde_json::to_string(&fleet).unwrap(), text);
+    }
+}

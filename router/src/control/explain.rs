@@ -38,6 +38,7 @@ pub(super) async fn explain(State(control): State<Control>, request: Request<Bod
         host: asked.host.as_deref().unwrap_or_default(),
         path: asked.path.as_deref().unwrap_or("/"),
         vouched: true,
+        upgrade_shown: true,
         ..Attributes::default()
     };
     if let Some(bearer) = &bearer {

@@ -96,6 +96,7 @@ const BREAKS: &[(&str, &str, &str)] = &[
         "{}: {}",
     ),
     ("every-header-sent", "allowed_headers:", "no_headers:"),
+    ("hidden-upgrade", "- exact: upgrade\n", "- exact: upgrades\n"),
     (
         "check-timeout",
         "timeout: 0.25s\n                envoy_grpc",

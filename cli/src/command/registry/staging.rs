@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use registry::staging::{self, LiveShare, MAX_STAGED_BYTES, Moved, Outcome};
-use registry::{BatchApplied, IfVersion, Store as _};
+use registry::{BatchApplied, IfVersion, StagedId, Store as _};
 use serde_json::json;
 
 use super::exchange::{is_stream, wrong};
@@ -71,17 +71,17 @@ pub(super) async fn diff(registry: &Registry, output: &mut Output<'_>) -> Result
     output.list(&diff.moves, "no tenant would change cell")?;
     output.line("")?;
     output.line(&format!(
-        "{} records would change, {} of them by a move; {} are so already (staged by {} at version {})",
+        "{} records would change, {} of them by a move; {} are so already (set {}, staged by {})",
         diff.changed,
         diff.moves.len(),
         diff.unchanged,
-        diff.staged_by,
-        diff.base
+        diff.set,
+        diff.staged_by
     ))?;
     for line in live_lines(&diff.live) {
         output.line(&line)?;
     }
-    Ok(())
+    next(&format!("alphaswarm registry publish --set {}", diff.set), output)
 }
 
 /// What routers saw of it, for people. No data is no share.
@@ -120,14 +120,15 @@ fn live_lines(live: &LiveShare) -> Vec<String> {
     lines
 }
 
-/// Makes the staged records true.
+/// Makes the staged records true; with `set`, only if they are what is staged still.
 pub(super) async fn publish(
     registry: &Registry,
+    set: Option<StagedId>,
     actor: Option<&str>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let actor = registry.actor(actor)?;
-    let outcome = match staging::publish(&registry.store, IfVersion::Any, &actor).await {
+    let outcome = match staging::publish(&registry.store, set, IfVersion::Any, &actor).await {
         Ok(outcome) => outcome.ok_or_else(nothing_staged)?,
         Err(error) => return Err(wrong(&error, output)?),
     };
@@ -167,10 +168,13 @@ fn say(outcome: &Outcome, staged: bool, output: &mut Output<'_>) -> Result<(), F
         version,
     } = outcome.applied;
     let moves = outcome.moves.len();
-    let value = json!({ "changed": changed, "unchanged": unchanged, "moves": moves, "published": !staged });
+    let set = outcome.staged.id();
+    let value = json!({
+        "set": set, "changed": changed, "unchanged": unchanged, "moves": moves, "published": !staged,
+    });
     let sentence = if staged {
         format!(
-            "staged: {changed} records would change, {moves} of them by a move; {unchanged} are so already"
+            "staged as {set}: {changed} records would change, {moves} of them by a move; {unchanged} are so already"
         )
     } else {
         format!("published: {changed} changes, {moves} of them planned moves (registry version {version})")

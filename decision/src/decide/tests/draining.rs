@@ -85,6 +85,7 @@ fn decided(sent: Sent, snapshot: &Snapshot, token: &str) -> Result<Option<Access
         path: sent.path,
         upgrade: sent.upgrade,
         vouched: sent.vouched,
+        upgrade_shown: sent.vouched,
         authorization: Field::One(bearer.as_bytes()),
         ..Attributes::default()
     };

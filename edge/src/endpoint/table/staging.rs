@@ -47,7 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "/manage/registry/staged/publish",
             "makes what is staged true, all of it or none; who changes cell gets a planned move",
             Need::Destroy,
-            &[],
+            &[("set", "string", "which: as staging it or its diff answered")],
             post(manage::staging::publish),
         ),
     ]

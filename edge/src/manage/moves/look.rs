@@ -36,8 +36,8 @@ struct WaitsFor {
     streams: u64,
     /// The epoch up to which the old cell refuses the tenant.
     fenced: Option<u64>,
-    /// The epoch up to which it refuses what may write. Once it is the placement's and nothing that may write is open,
-    /// the tenant's data in the old cell stays as it is.
+    /// The epoch up to which it refuses what may write. Once it is the placement's, nothing that may write is open, and
+    /// `streams` is 0, the tenant's data in the old cell stays as it is.
     writes_fenced: Option<u64>,
     /// Why the old cell says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use registry::moves::Progress;
-use registry::{Actor, Applied, Command, Drained, Phase};
+use registry::moves::{Progress, end_of_reads};
+use registry::{Actor, Applied, Command, Drain, Drained, IfVersion, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::super::{id, read};
@@ -46,8 +46,23 @@ pub(crate) async fn confirm(
     // In any other phase the registry says what is missing, without any evidence.
     let mut evidence = Drained::Empty { fenced: 0 };
     if placement.phase == Phase::Draining {
-        if let Some(wait) = steps.reads_end(&found).await? {
-            return Err(not_drained(&wait, &placement.cell, &request));
+        if placement.drain == Drain::ReadOnly {
+            if let Some(wait) = steps.reads_end(&found).await? {
+                return Err(not_drained(&wait, &placement.cell, &request));
+            }
+            // Of the two steps that are left this is the first: its version is what routers must apply.
+            let seen = match request.condition()? {
+                IfVersion::Is(seen) => seen,
+                IfVersion::Any => found.version,
+            };
+            state
+                .write(&end_of_reads(placement), &request.part_at(seen), StatusCode::OK)
+                .await?;
+            return Err(not_drained(
+                &Progress::Draining(Drain::Refuse),
+                &placement.cell,
+                &request,
+            ));
         }
         match steps.evidence(placement).await? {
             Ok(found) => (evidence, open) = (found.drained, found.open),

@@ -63,7 +63,7 @@ fn live() -> (Snapshot, Vec<String>) {
 }
 
 fn of(lines: &[String]) -> Vec<Record> {
-    records(&lines.join("\n")).unwrap()
+    records(lines.join("\n")).unwrap()
 }
 
 fn cell_of<'s>(snapshot: &'s Snapshot, tenant: &str) -> &'s str {
@@ -144,9 +144,39 @@ fn new_records_and_changed_ones_are_taken_as_the_registry_spells_them() {
     assert_eq!(live.host("new.example.com"), None);
 }
 
+/// Of a subject, of a token, of a provider.
+fn revocation(who: &str, not_before: i64) -> String {
+    format!(r#"{{"record":"revocation","provider":"entra"{who},"not_before":{not_before}}}"#)
+}
+
+#[test]
+fn a_revocation_only_ever_reaches_further_as_when_it_is_published() {
+    let (live, _) = live();
+    let whose = [r#","subject":"ann""#, r#","token_id":"t1""#, ""];
+    let revoked = beside(&live, &of(&whose.map(|who| revocation(who, 10))));
+    let reach = |snapshot: &Snapshot, who: &str| match &of(&[revocation(who, 0)])[0] {
+        Record::Revocation(like) => snapshot.revoked_before(like),
+        other => panic!("{other:?}"),
+    };
+    for who in whose {
+        assert_eq!(
+            (reach(&live, who), reach(&revoked, who)),
+            (None, Some(10)),
+            "{who}"
+        );
+        for (staged, then) in [(9, 10), (10, 10), (11, 11)] {
+            let staged = beside(&revoked, &of(&[revocation(who, staged)]));
+            assert_eq!(reach(&staged, who), Some(then), "{who}");
+        }
+    }
+    // An export of before does not let those in again who were revoked since.
+    let before = beside(&revoked, &of(&[revocation(whose[0], 5)]));
+    assert!(before.is_revoked("entra", "ann", None, 9));
+}
+
 #[test]
 fn a_set_that_cannot_be_read_is_not_evaluated() {
-    let error = records("{\"record\":\"tenant\"}\nnonsense")
+    let error = records("{\"record\":\"tenant\"}\nnonsense".to_owned())
         .unwrap_err()
         .to_string();
     assert!(

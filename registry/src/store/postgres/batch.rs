@@ -48,15 +48,16 @@ async fn carry_out(
         let turn = sqlx::query(write::TAKE_TURN).execute(&mut *connection);
         turn.await.map_err(failed)?;
     }
-    let ground = look_up(store, connection, wanted).await?;
-    let now_ms = ground.facts.now_ms;
-    let decided = batch::decide(batch, ground)?;
+    // First, so that the loser of two who publish one set hears that it is gone, not that the version is another.
     if let Some(set) = batch.publishes
         && !batch.dry_run
         && !staged::unstage_this(connection, set).await.map_err(failed)?
     {
         return Err(batch::no_longer_staged());
     }
+    let ground = look_up(store, connection, wanted).await?;
+    let now_ms = ground.facts.now_ms;
+    let decided = batch::decide(batch, ground)?;
     if !batch.dry_run && !decided.lines.is_empty() {
         let written = write_all(connection, &decided, batch, actor, now_ms);
         written.await.map_err(failed)?;

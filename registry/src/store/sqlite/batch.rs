@@ -26,9 +26,7 @@ pub(super) async fn apply_all(
         return batch::decide(batch, ground).map(|decided| decided.applied);
     }
     let mut transaction = store.write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    let ground = look_up(store, &mut transaction, wanted).await?;
-    let now_ms = ground.facts.now_ms;
-    let decided = batch::decide(batch, ground)?;
+    // First, so that the loser of two who publish one set hears that it is gone, not that the version is another.
     if let Some(set) = batch.publishes
         && !staged::unstage_this(&mut transaction, set)
             .await
@@ -36,6 +34,9 @@ pub(super) async fn apply_all(
     {
         return Err(batch::no_longer_staged());
     }
+    let ground = look_up(store, &mut transaction, wanted).await?;
+    let now_ms = ground.facts.now_ms;
+    let decided = batch::decide(batch, ground)?;
     if !decided.lines.is_empty() {
         write_all(&mut transaction, &decided, batch, actor, now_ms)
             .await

@@ -1,6 +1,7 @@
 //! What is staged waits beside the registry.
 
 use super::*;
+use crate::exchange::Unusable;
 use crate::model::Shadowed;
 use crate::staging::{self, Staged, publication};
 
@@ -47,12 +48,8 @@ pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
     registry.furnish().await;
     let actor = Actor::new("test");
     let store = &registry.store;
-    assert!(
-        staging::publish(store, IfVersion::Any, &actor)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let nothing = staging::publish(store, None, IfVersion::Any, &actor).await;
+    assert!(nothing.unwrap().is_none());
     assert!(staging::diff(store).await.unwrap().is_none());
     let hooli = r#"{"record":"tenant","id":"hooli","state":"pending","name":"H"}"#;
     let moved = r#"{"record":"placement","tenant":"acme","cell":"cell-b","epoch":1,"phase":"settled"}"#;
@@ -71,8 +68,21 @@ pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
         publishes: Some(looked_at.id()),
         ..batches::batch(&publication.import.commands)
     };
-    let refused = store.apply_all(&batch, &actor).await.unwrap_err().to_string();
+    // Whoever comes too late hears that, and not of the version, which is another as well.
+    let too_late = Batch {
+        condition: IfVersion::Is(Version::default()),
+        ..batch
+    };
+    let refused = store.apply_all(&too_late, &actor).await.unwrap_err().to_string();
     assert!(refused.contains("meanwhile"), "{refused}");
+    let condition = IfVersion::Is(Version::default());
+    let refused = staging::publish(store, Some(looked_at.id()), condition, &actor).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains(&format!("{} is no longer staged", looked_at.id()))
+            && refused.contains(&replaced.id().to_string()),
+        "{refused}"
+    );
     assert_eq!(store.position().await.unwrap(), before);
     assert_eq!(store.staged_id().await.unwrap(), Some(replaced.id()));
 
@@ -102,7 +112,13 @@ pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
 
     let diff = staging::diff(store).await.unwrap().unwrap();
     assert_eq!((diff.changed, diff.moves.len(), diff.live.requests), (2, 1, 0));
-    let published = staging::publish(store, IfVersion::Any, &actor)
+    assert_eq!(diff.set, replaced.id());
+    let stale = staging::publish(store, Some(diff.set), condition, &actor).await;
+    assert!(matches!(
+        stale,
+        Err(Unusable::Refused(Refused::StaleVersion { .. }))
+    ));
+    let published = staging::publish(store, Some(diff.set), IfVersion::Any, &actor)
         .await
         .unwrap()
         .unwrap();
@@ -110,7 +126,7 @@ pub(super) async fn publishing_and_unstaging_are_one(registry: Registry) {
     assert_eq!(store.staged_id().await.unwrap(), None);
     // A set that is true already is unstaged all the same.
     staging::stage(store, hooli.to_owned(), &actor).await.unwrap();
-    let published = staging::publish(store, IfVersion::Any, &actor)
+    let published = staging::publish(store, None, IfVersion::Any, &actor)
         .await
         .unwrap()
         .unwrap();
@@ -138,7 +154,7 @@ pub(super) async fn heartbeats_name_what_is_staged(registry: Registry) {
     let store = &registry.store;
     let version = store.position().await.unwrap().version;
     let heard = crate::upstream::beat(store, &beat("r1", version)).await.unwrap();
-    assert_eq!(heard.staged, None);
+    assert_eq!(heard.staged, Some(None));
     let records = r#"{"record":"tenant","id":"hooli","state":"pending","name":"H"}"#;
     let actor = Actor::new("test");
     let staged = staging::stage(store, records.to_owned(), &actor).await;
@@ -157,7 +173,7 @@ pub(super) async fn heartbeats_name_what_is_staged(registry: Registry) {
         ..beat("r1", version)
     };
     let heard = crate::upstream::beat(store, &counted).await.unwrap();
-    assert_eq!(heard.staged, Some(set));
+    assert_eq!(heard.staged, Some(Some(set)));
     let live = staging::diff(store).await.unwrap().unwrap().live;
     assert_eq!((live.requests, live.other_cell_share), (8, Some(0.25)));
     assert_eq!(live.evaluating, ["r1"]);

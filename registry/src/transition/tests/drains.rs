@@ -54,7 +54,6 @@ fn a_move_drains_as_it_is_told_else_as_its_tenant_wants_and_a_dead_cells_refuses
         (None, Some(Refuse), ReadOnly, Refuse),
         (Some(Mover::ControlPlane), Some(ReadOnly), Refuse, ReadOnly),
         (dead, None, ReadOnly, Refuse),
-        (dead, Some(ReadOnly), ReadOnly, Refuse),
     ] {
         let planned = step(&plan(mover, said), &draining(Phase::Settled, Refuse), wants).unwrap();
         assert_eq!(
@@ -63,6 +62,12 @@ fn a_move_drains_as_it_is_told_else_as_its_tenant_wants_and_a_dead_cells_refuses
             "{mover:?} {said:?} {wants:?}"
         );
     }
+    let asked = step(
+        &plan(dead, Some(ReadOnly)),
+        &draining(Phase::Settled, Refuse),
+        Refuse,
+    );
+    assert!(asked.unwrap_err().to_string().contains("dead cell"));
     // Not even a tenant's record is needed.
     let records = [
         cell("cell-b", CellState::Active),
@@ -115,46 +120,72 @@ fn a_drain_can_be_made_stricter_on_the_way_and_never_looser() {
             (found.drain, found.mover),
             (Refuse, Mover::ControlPlaneFromDeadCell)
         );
+        assert!(step(&plan(found.mover.into(), Some(ReadOnly)), &found, ReadOnly).is_err());
     }
 }
 
 #[test]
-fn a_move_keeps_its_drain_on_both_ways_and_a_settled_tenant_has_none() {
+fn a_flip_comes_after_the_end_of_reads_and_the_way_back_drains_as_the_tenant_wants() {
+    use Drain::{ReadOnly, Refuse};
     let tenant = tenant_id();
     let drain = Command::DrainMove {
         tenant: tenant.clone(),
     };
-    let flip = flip(Drained::Empty { fenced: 3 });
     let back = Command::RollBackMove {
         tenant: tenant.clone(),
     };
     let finish = Command::FinishMove { tenant };
-    for (command, from, to, kept) in [
-        (&drain, Phase::Planned, Phase::Draining, Drain::ReadOnly),
-        (&flip, Phase::Draining, Phase::Flipped, Drain::ReadOnly),
-        (&back, Phase::Flipped, Phase::Draining, Drain::ReadOnly),
-        (&finish, Phase::Flipped, Phase::Settled, Drain::Refuse),
-        (&back, Phase::Draining, Phase::Settled, Drain::Refuse),
-        (&back, Phase::Planned, Phase::Settled, Drain::Refuse),
+    // However good the evidence: it was about requests that were refused.
+    let passed = Drained::StreamTimePassed {
+        fenced: 3,
+        limit_seconds: 0,
+    };
+    for evidence in [Drained::Empty { fenced: 3 }, passed, Drained::CellIsDead] {
+        let reading = step(
+            &flip(evidence.clone()),
+            &draining(Phase::Draining, ReadOnly),
+            Refuse,
+        );
+        let text = reading.unwrap_err().to_string();
+        assert!(text.contains("still read"), "{text}");
+        let refusing = step(&flip(evidence), &draining(Phase::Draining, Refuse), ReadOnly).unwrap();
+        assert_eq!((refusing.phase, refusing.drain), (Phase::Flipped, Refuse));
+    }
+    for (command, from, before, wants, to, kept) in [
+        (
+            &drain,
+            Phase::Planned,
+            ReadOnly,
+            Refuse,
+            Phase::Draining,
+            ReadOnly,
+        ),
+        (&back, Phase::Flipped, Refuse, Refuse, Phase::Draining, Refuse),
+        (&back, Phase::Flipped, Refuse, ReadOnly, Phase::Draining, ReadOnly),
+        (&back, Phase::Flipped, ReadOnly, Refuse, Phase::Draining, ReadOnly),
+        (&finish, Phase::Flipped, ReadOnly, Refuse, Phase::Settled, Refuse),
+        (&back, Phase::Draining, ReadOnly, ReadOnly, Phase::Settled, Refuse),
+        (&back, Phase::Planned, ReadOnly, ReadOnly, Phase::Settled, Refuse),
     ] {
-        let found = step(command, &draining(from, Drain::ReadOnly), Drain::Refuse).unwrap();
+        let found = step(command, &draining(from, before), wants).unwrap();
         assert_eq!((found.phase, found.drain), (to, kept), "{command:?}");
         Record::Placement(found).check().unwrap();
     }
 }
 
 #[test]
-fn a_row_with_a_drain_that_nobody_has_is_no_good() {
+fn a_drain_in_a_row_that_is_no_move_of_the_living_means_nothing() {
     for phase in [Phase::Planned, Phase::Draining, Phase::Flipped] {
-        Record::Placement(draining(phase, Drain::ReadOnly))
-            .check()
-            .unwrap();
+        let placement = draining(phase, Drain::ReadOnly);
+        assert_eq!(placement.drains(), Drain::ReadOnly);
         let dead = Placement {
             mover: Mover::ControlPlaneFromDeadCell,
-            ..draining(phase, Drain::ReadOnly)
+            ..placement
         };
-        assert!(Record::Placement(dead).check().is_err());
+        assert_eq!(dead.drains(), Drain::Refuse);
+        Record::Placement(dead).check().unwrap();
     }
-    let settled = Record::Placement(draining(Phase::Settled, Drain::ReadOnly));
-    assert!(settled.check().unwrap_err().contains("only a move"));
+    let settled = draining(Phase::Settled, Drain::ReadOnly);
+    assert_eq!(settled.drains(), Drain::Refuse);
+    Record::Placement(settled).check().unwrap();
 }

@@ -14,6 +14,7 @@ const WAITS_FOR_BODY: Rule = Rule("waits-for-body", Error);
 const UNLIMITED_MUTATIONS: Rule = Rule("unlimited-mutations", Error);
 const BLAMES_THE_USER: Rule = Rule("blames-the-user", Warning);
 const EVERY_HEADER_SENT: Rule = Rule("every-header-sent", Warning);
+const HIDDEN_UPGRADE: Rule = Rule("hidden-upgrade", Error);
 const CHECK_TIMEOUT: Rule = Rule("check-timeout", Warning);
 const CHECK_RETRIES: Rule = Rule("check-retries", Warning);
 const PREFLIGHT: Rule = Rule("preflight", Warning);
@@ -29,6 +30,7 @@ pub(super) const RULES: &[Rule] = &[
     UNLIMITED_MUTATIONS,
     BLAMES_THE_USER,
     EVERY_HEADER_SENT,
+    HIDDEN_UPGRADE,
     CHECK_TIMEOUT,
     CHECK_RETRIES,
     PREFLIGHT,
@@ -159,13 +161,24 @@ fn check_grpc(authz: Node<'_>, service: Node<'_>, findings: &mut Findings) {
             "set `encode_raw_headers: true`",
         );
     }
-    if authz.get("allowed_headers").is_none() {
-        findings.object(
+    match authz.get("allowed_headers") {
+        None => findings.object(
             EVERY_HEADER_SENT,
             authz,
             "every header, cookies included, is sent to the router",
             "list the headers that it reads in `allowed_headers`",
-        );
+        ),
+        Some(allowed) => {
+            let mut patterns = allowed.list("patterns");
+            if !patterns.any(|pattern| pattern.get("exact").is_some_and(|name| name.is("upgrade"))) {
+                findings.object(
+                    HIDDEN_UPGRADE,
+                    allowed,
+                    "the router does not see that a request is a WebSocket: it would take one for a read",
+                    "add `exact: upgrade` and `exact: sec-websocket-protocol` to `allowed_headers`",
+                );
+            }
+        }
     }
     let limited = authz.at(&["decoder_header_mutation_rules", "disallow_all"]);
     if !limited.is_some_and(Node::is_true) || !authz.says("validate_mutations") {

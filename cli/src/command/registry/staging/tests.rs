@@ -45,7 +45,14 @@ fn a_staged_version_is_looked_at_and_then_published_as_moves() {
             .contains("2 records would change, 1 of them by a move")
     );
 
-    let told = world.ok("registry publish");
+    assert_eq!(diff["set"], told["set"]);
+    let set = diff["set"].as_str().unwrap();
+    let other = world.fails(1, "registry publish --set 1.1@5");
+    assert!(
+        other.contains("1.1@5 is no longer staged") && other.contains(set),
+        "{other}"
+    );
+    let told = world.ok(&format!("registry publish --set {set}"));
     assert!(
         told.starts_with("published: 2 changes, 1 of them planned moves"),
         "{told}"
