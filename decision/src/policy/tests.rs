@@ -115,10 +115,17 @@ fn a_rule_says_what_the_method_does_not() {
         let request = Attributes {
             method,
             path,
+            upgrade_shown: true,
             ..Attributes::default()
         };
         let rule = policy.lookup(method, "x", path);
         assert_eq!(rule.access(&request), expected, "{method} {path}");
+        // Behind a proxy that hides upgrades it may be the beginning of a conversation.
+        let hidden = Attributes {
+            upgrade_shown: false,
+            ..request
+        };
+        assert_eq!(rule.access(&hidden), Access::Write, "{method} {path}");
         // Where nothing is known it may write.
         assert_eq!(policy.strictest().access(&request), Access::Write);
         assert_eq!(Policy::default().strictest().access(&request), Access::Write);

@@ -76,6 +76,7 @@ impl World {
             tier: None,
             region: None,
             apart: None,
+            drain: registry::Drain::Refuse,
         }))
         .await;
         let state = TenantState::Active;

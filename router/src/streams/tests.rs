@@ -20,6 +20,7 @@ fn active(id: &TenantId) -> Tenant {
         tier: None,
         region: None,
         apart: None,
+        drain: registry::Drain::Refuse,
     }
 }
 

@@ -39,6 +39,7 @@ fn tenant_in(id: &str, state: TenantState) -> Record {
         tier: None,
         region: None,
         apart: None,
+        drain: registry::Drain::Refuse,
     })
 }
 
