@@ -6,6 +6,7 @@
 mod boot;
 mod loading;
 mod propagation;
+mod serving;
 mod swaps;
 
 use anyhow::Context as _;
@@ -34,7 +35,10 @@ pub struct Extent {
 pub async fn run(extent: Extent, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
     let mut figures = loading::run(extent.ten_million, progress).await?;
     figures.extend(propagation::run(extent.seconds, progress).await?);
-    let big = BigStack::start(progress).await?;
+    if extent.ten_million {
+        figures.extend(serving::run(progress).await?);
+    }
+    let big = BigStack::start(MILLION, progress).await?;
     figures.extend(swaps::run(&big.stack, progress).await?);
     figures.extend(boot::run(&big, progress).await?);
     big.stack.stop().await;
@@ -78,24 +82,24 @@ fn cluster() -> anyhow::Result<Cluster> {
     Cluster::start(&["shared_buffers=512MB", "max_wal_size=4GB"])
 }
 
-/// One router on a registry of a million tenants beside the dev tenants.
+/// One router on a registry of many tenants beside the dev tenants.
 struct BigStack {
     stack: devkit::stack::Stack,
     folder: TempDir,
 }
 
 impl BigStack {
-    async fn start(progress: &Progress) -> anyhow::Result<Self> {
+    async fn start(tenants: u64, progress: &Progress) -> anyhow::Result<Self> {
         use devkit::stack::{Part, Stack};
         let folder = TempDir::new()?;
         let url = progress
-            .during("a million tenants for the router", sqlite(&folder, MILLION))
+            .during(
+                &format!("{tenants} tenants for the router"),
+                sqlite(&folder, tenants),
+            )
             .await?;
-        let stack = Stack::builder()
-            .registry(url)
-            .without(Part::Envoy(0))
-            .start()
-            .await?;
+        let starting = Stack::builder().registry(url).without(Part::Envoy(0)).start();
+        let stack = progress.during("the router reads them", starting).await?;
         Ok(Self { stack, folder })
     }
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use contract::dev::Minted;
 use devkit::progress::Progress;
-use devkit::stack::Part;
+use devkit::stack::{Part, Stack};
 
 use super::BigStack;
 use crate::report::{Figure, Target};
@@ -19,7 +20,7 @@ pub(super) async fn run(big: &BigStack, progress: &Progress) -> anyhow::Result<V
     let stack = &big.stack;
     let token = stack.token("acme").await?;
     let router = stack.router()?;
-    kept(big).await?;
+    kept(big, LONGEST).await?;
     stack.stop_one(Part::Idp).await?;
     // An orderly stop writes the last state; every start after it is after a kill.
     stack.stop_one(Part::Router(0)).await?;
@@ -34,22 +35,7 @@ pub(super) async fn run(big: &BigStack, progress: &Progress) -> anyhow::Result<V
     }
     let mut took = Vec::new();
     for start in 0..STARTS {
-        let first = async {
-            let began = Instant::now();
-            router.spawn()?;
-            loop {
-                let answer = stack.resolve("/api/x", Some(&token)).await;
-                if answer.is_ok_and(|answer| answer.status.is_success()) {
-                    return anyhow::Ok(began.elapsed().as_secs_f64() * 1e3);
-                }
-                ensure!(
-                    began.elapsed() < LONGEST,
-                    "no decision within {LONGEST:?}: {}",
-                    router.log_tail(20)
-                );
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
+        let first = first_decision(stack, &token, LONGEST);
         took.push(
             progress
                 .during(&format!("start {} of {STARTS} from disk", start + 1), first)
@@ -64,8 +50,27 @@ pub(super) async fn run(big: &BigStack, progress: &Progress) -> anyhow::Result<V
     ])
 }
 
+/// Starts the router; how many milliseconds later it first decided right.
+pub(super) async fn first_decision(stack: &Stack, token: &Minted, longest: Duration) -> anyhow::Result<f64> {
+    let router = stack.router()?;
+    let began = Instant::now();
+    router.spawn()?;
+    loop {
+        let answer = stack.resolve("/api/x", Some(token)).await;
+        if answer.is_ok_and(|answer| answer.status.is_success()) {
+            return Ok(began.elapsed().as_secs_f64() * 1e3);
+        }
+        ensure!(
+            began.elapsed() < longest,
+            "no decision within {longest:?}: {}",
+            router.log_tail(20)
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Waits until the router has its state and its keys on disk.
-async fn kept(big: &BigStack) -> anyhow::Result<()> {
+pub(super) async fn kept(big: &BigStack, longest: Duration) -> anyhow::Result<()> {
     let folder = big.stack.state_dir().join("state/tenant-router");
     let began = Instant::now();
     loop {
@@ -74,7 +79,7 @@ async fn kept(big: &BigStack) -> anyhow::Result<()> {
             return Ok(());
         }
         ensure!(
-            began.elapsed() < LONGEST,
+            began.elapsed() < longest,
             "nothing was written to {}",
             folder.display()
         );

@@ -12,6 +12,7 @@ use devkit::dev::{DEDICATED_CELL, SHARED_CELL};
 use devkit::stack::{Part, Stack, header_value, seed};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use self::load::{MOVING, Mixed};
@@ -227,7 +228,11 @@ async fn under_load_reads_go_on_to_the_end_and_no_write_is_in_two_cells() {
     }
     let live = Mixed::start(edge, 200, &token).await;
     let stale = Mixed::start(stale_edge, 60, &token).await;
-    // Open before the drain: a WebSocket, which keeps the drain from ending until it is closed.
+    // Open before the drain: a write, which keeps the drain from ending until it is over, and a WebSocket.
+    let writing = tokio::spawn({
+        let bearer = bearer.clone();
+        async move { at(edge, "POST", "/slow?ms=60000", &bearer).await }
+    });
     let mut request = format!("ws://{edge}/ws/echo").into_client_request().unwrap();
     let value = header_value(&token).parse().unwrap();
     request.headers_mut().insert("authorization", value);
@@ -249,12 +254,14 @@ async fn under_load_reads_go_on_to_the_end_and_no_write_is_in_two_cells() {
     assert_eq!(begun.status, 201, "{begun:?}");
     let old = stack.cell_client(0).unwrap();
     let new = stack.cell_client(1).unwrap();
-    wait_until("only the WebSocket may still write", async || {
+    wait_until("only what is slow may still write", async || {
         let report = old.fenced(&tenant()).await.unwrap();
         report.writes_fenced == Some(1) && report.open_writes == Some(1)
     })
     .await;
     let fenced = Instant::now();
+    let closed = socket.next().await;
+    assert!(matches!(closed, Some(Ok(Message::Close(_)))), "{closed:?}");
     // Both edges go on for a while, with reads only.
     let (reads, refused) = (live.count("GET", SERVED), live.count("POST", MOVING));
     let stale_refused = stale.count("POST", MOVING);
@@ -274,7 +281,7 @@ async fn under_load_reads_go_on_to_the_end_and_no_write_is_in_two_cells() {
         "it still waits"
     );
     let closing = Instant::now();
-    drop(socket);
+    writing.abort();
     wait_until("the new cell takes writes", async || {
         let reply = at(edge, "POST", "/x", &bearer).await;
         reply.status == 200 && reply.json()["cell"] == DEDICATED_CELL
