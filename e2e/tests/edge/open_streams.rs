@@ -181,8 +181,11 @@ async fn a_driven_move_closes_the_streams_of_its_tenant_and_no_short_request_is_
         streams_open(&control).await == Some(0)
     })
     .await;
-    let reply = wire::get(control.stack.edge(), "/x", &[&token]).await.unwrap();
-    assert_eq!(reply.json()["cell"], DEDICATED_CELL, "{reply:?}");
+    wait_until("the new cell serves", async || {
+        let reply = wire::get(control.stack.edge(), "/x", &[&token]).await.unwrap();
+        reply.status == 200 && reply.json()["cell"] == DEDICATED_CELL
+    })
+    .await;
     // The router that goes tells Envoy so; the next one learns of what is open from there.
     let mut socket = open_socket(&control, "acme").await;
     let router = control.stack.router().unwrap();
