@@ -6,7 +6,8 @@
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
 //! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
 //! 6. [`registry`] measures the cells registry at size.
-//! 7. [`report`] keeps all figures in one file, with their targets.
+//! 7. [`overload`] offers a router more than it can do.
+//! 8. [`report`] keeps all figures in one file, with their targets.
 
 pub mod world;
 
@@ -21,5 +22,7 @@ pub mod rounds;
 pub mod direct;
 
 pub mod registry;
+
+pub mod overload;
 
 pub mod report;

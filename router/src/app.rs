@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use decision::Policy;
+use decision::{Bulkhead, Fairness, Policy};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
@@ -23,6 +23,7 @@ use crate::heartbeat::{self, Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
+use crate::overload::Gate;
 use crate::readiness::Readiness;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
@@ -32,6 +33,9 @@ use crate::{access_log, following, grpc, policy_file, shadow};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// One `CheckRequest`: Envoy's headers are at most 60 KiB, and a few of them come with it.
+const MAX_CHECK_BYTES: usize = 128 * 1024;
 
 /// A router whose sockets are bound and whose state is loading; nothing is served yet.
 pub struct Bound {
@@ -139,6 +143,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         registry_max_staleness: config.registry_max_staleness,
         identity: identity.clone(),
         policy: policy.clone(),
+        fairness: Fairness {
+            bulkhead: config
+                .verification_cpu
+                .map_or_else(Bulkhead::unlimited, Bulkhead::new),
+            ..Fairness::default()
+        },
         minter: minter.clone(),
         auth_mode: config.auth_mode,
         cba_mode: config.cba_mode,
@@ -289,8 +299,10 @@ impl Bound {
 
         let (stop_checks, checks_stopped) = drain::signal();
         let (stop_probes, probes_stopped) = drain::signal();
-        let ext_authz = AuthorizationServer::new(ExtAuthz::new(edge.clone()));
-        let checks = grpc::Grpc::new(ext_authz, tonic::service::Routes::new(health_service));
+        let ext_authz =
+            AuthorizationServer::new(ExtAuthz::new(edge.clone())).max_decoding_message_size(MAX_CHECK_BYTES);
+        let gate = Gate::new(config.bounds, metrics.clone());
+        let checks = grpc::Grpc::new(gate, ext_authz, tonic::service::Routes::new(health_service));
         let access_log =
             access_log::service(streams, metrics.streams_uncounted.clone(), checks_stopped.clone());
         let control_routes = control::routes(Control { edge: edge.clone() }, xds.service(), access_log);

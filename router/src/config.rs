@@ -15,6 +15,7 @@ use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Variable, variable};
 use service::tls::TlsFiles;
 
+use crate::overload::Bounds;
 use crate::resolve::ResolveFrom;
 
 /// Every variable that the router reads, in the order in which `--help` and `--print-config` show them.
@@ -119,6 +120,21 @@ pub const VARIABLES: &[Variable] = &[
         "1: a mesh does mTLS; plain gRPC off loopback is meant",
     ),
     variable(
+        "ALPHASWARM_MAX_CHECKS",
+        "4096",
+        "checks under way at once; more are refused with 503 overloaded",
+    ),
+    variable(
+        "ALPHASWARM_CHECK_QUEUE",
+        "20ms",
+        "how long checks may have to wait for their turn all the time (a burst: 150ms); later ones are refused with 503 overloaded",
+    ),
+    variable(
+        "ALPHASWARM_VERIFICATION_CPU",
+        "80%",
+        "share of the CPU for verifying new tokens, one tenant half of it at most; a tenant that takes more gets 503 overloaded; off: no bound",
+    ),
+    variable(
         "ALPHASWARM_DRAIN_SECONDS",
         "20",
         "longest drain after that; both together below the orchestrator's grace period (30 s in Kubernetes)",
@@ -177,6 +193,10 @@ pub struct Config {
     pub control: SocketAddr,
     /// mTLS for the gRPC listeners.
     pub tls: Option<TlsFiles>,
+    /// `ALPHASWARM_MAX_CHECKS`, `ALPHASWARM_CHECK_QUEUE`.
+    pub bounds: Bounds,
+    /// `ALPHASWARM_VERIFICATION_CPU`, 0 to 1; `None`: no bound.
+    pub verification_cpu: Option<f64>,
     /// `ALPHASWARM_DRAIN_SECONDS`.
     pub drain: Duration,
     /// `ALPHASWARM_NOT_READY_SECONDS`.

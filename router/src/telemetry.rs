@@ -37,6 +37,35 @@ pub struct ChangeLabel {
     change: &'static str,
 }
 
+/// Why a check was refused unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// `ALPHASWARM_MAX_CHECKS` were under way.
+    TooMany,
+    /// It had waited too long for its turn.
+    Waited,
+    /// Its token was new, and its tenant has had its share of verifications.
+    Verification,
+}
+
+impl Shed {
+    const ALL: [Self; 3] = [Self::TooMany, Self::Waited, Self::Verification];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::Waited => "waited",
+            Self::Verification => "verification",
+        }
+    }
+}
+
+/// The label of refused checks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShedLabel {
+    cause: &'static str,
+}
+
 /// The label of errors in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
@@ -51,6 +80,7 @@ pub struct Metrics {
     pub allowed: Counter,
     denied: Arc<[(Code, Counter)]>,
     shadowed: Arc<[(Change, Counter)]>,
+    shed: [Counter; Shed::ALL.len()],
     /// Checks whose caller went away, or that unwound, before an outcome.
     pub cancelled: Counter,
     /// Time in the decision, in seconds.
@@ -131,6 +161,18 @@ impl Metrics {
             })
             .collect();
 
+        let shed_family = Family::<ShedLabel, Counter>::default();
+        let shed = Shed::ALL.map(|cause| {
+            let label = ShedLabel {
+                cause: cause.as_str(),
+            };
+            shed_family.get_or_create(&label).clone()
+        });
+        registry.register(
+            "checks_shed",
+            "Checks refused as overloaded, by cause",
+            shed_family,
+        );
         registry.register(
             "checks_shadowed",
             "Checks that a staged set was evaluated on, by what it would change",
@@ -223,6 +265,7 @@ impl Metrics {
             allowed,
             denied,
             shadowed,
+            shed,
             cancelled,
             check_seconds,
             cell_claims_audited,
@@ -249,6 +292,16 @@ impl Metrics {
             .iter()
             .find(|(known, _)| *known == code)
             .map(|(_, counter)| counter)
+    }
+
+    /// Counts a check that was refused for want of time.
+    pub fn shed(&self, cause: Shed) {
+        let [too_many, waited, verification] = &self.shed;
+        match cause {
+            Shed::TooMany => too_many.inc(),
+            Shed::Waited => waited.inc(),
+            Shed::Verification => verification.inc(),
+        };
     }
 
     /// The counter of what a staged set would change.
