@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use devkit::place;
@@ -22,9 +23,12 @@ use crate::wire;
 /// What a tenant may send, in all.
 const MOST: u32 = 5;
 
-/// Counts what Envoys ask about, by descriptor.
+/// Counts what Envoys ask about, by descriptor; fails once it is away.
 #[derive(Clone, Default)]
-struct Counting(Arc<Mutex<BTreeMap<String, u32>>>);
+struct Counting {
+    counts: Arc<Mutex<BTreeMap<String, u32>>>,
+    away: Arc<AtomicBool>,
+}
 
 #[tonic::async_trait]
 impl RateLimitService for Counting {
@@ -32,11 +36,14 @@ impl RateLimitService for Counting {
         &self,
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("on purpose"));
+        }
         let request = request.into_inner();
         let entries = request.descriptors.iter().flat_map(|of| &of.entries);
         let key = entries.map(|entry| format!("{} {}={}", request.domain, entry.key, entry.value));
         let key = key.collect::<Vec<_>>().join(",");
-        let mut counts = self.0.lock().unwrap();
+        let mut counts = self.counts.lock().unwrap();
         let count = counts.entry(key).or_default();
         *count += 1;
         let code = if *count > MOST { Code::OverLimit } else { Code::Ok };
@@ -118,7 +125,7 @@ async fn all_requests_of_a_tenant_are_counted_in_one_place() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     // What was denied did not count, and the client's own word for its tenant neither.
     assert_eq!(get(&["authorization: Bearer x"]).await.status, 401);
-    let counts = counting.0.lock().unwrap().clone();
+    let counts = counting.counts.lock().unwrap().clone();
     assert_eq!(counts["alphaswarm tenant=acme"], MOST + 3, "{counts:?}");
     assert!(
         counts
@@ -128,10 +135,11 @@ async fn all_requests_of_a_tenant_are_counted_in_one_place() {
     );
 
     // The service is away: a limit is no authorization.
-    server.abort();
+    counting.away.store(true, Ordering::Relaxed);
     wait_until("requests pass without the service", async || {
         get(&[&line(&token)]).await.status == 200
     })
     .await;
     assert!(stack.program(Part::Envoy(0)).unwrap().exited().is_none());
+    server.abort();
 }

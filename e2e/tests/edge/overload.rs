@@ -52,12 +52,12 @@ async fn a_flood_of_forged_tokens_costs_its_own_tenant_only() {
     let known = stack.token("acme").await.unwrap();
     assert_eq!(ask(&stack, &known).await.0, 200);
     let others = new_tokens(&stack, "globex", DevProvider::Auth0, 40).await;
-    let own = new_tokens(&stack, "acme", DevProvider::Entra, 41).await;
+    let own = new_tokens(&stack, "acme", DevProvider::Entra, 60).await;
 
     let template = Template::get(Protocol::Http1, "edge.localhost", "/flood").unwrap();
     let (name, value) = (known.header.clone(), header_value(&known));
     let load = Load::start(
-        Plan::new(stack.edge(), 1_500, Duration::from_secs(30)),
+        Plan::new(stack.edge(), 3_000, Duration::from_secs(30)),
         move |index| {
             let header = forged(&value, index);
             template.clone().header(&name, &header).unwrap().request()
@@ -68,12 +68,11 @@ async fn a_flood_of_forged_tokens_costs_its_own_tenant_only() {
     .unwrap();
     let shed = || async { metric(&stack, "checks_shed_total{cause=\"verification\"}").await };
     wait_until("the flood is refused unverified", async || {
-        shed().await.is_some_and(|shed| shed > 0)
+        shed().await.is_some_and(|shed| shed > 500)
     })
     .await;
 
-    let mut of_flooded = BTreeMap::new();
-    for (other, own) in others.iter().zip(&own) {
+    for other in &others {
         assert_eq!(
             ask(&stack, other).await,
             (200, String::new()),
@@ -84,10 +83,19 @@ async fn a_flood_of_forged_tokens_costs_its_own_tenant_only() {
             (200, String::new()),
             "a known token of the flooded tenant"
         );
-        *of_flooded.entry(ask(&stack, own).await).or_insert(0) += 1;
         // Two verifications for each window of the budget, which is a share in any case.
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
+    // Its new tokens wait with the flood: those that come early in a window pass.
+    let mut waiting = None;
+    for own in &own {
+        let answer = ask(&stack, own).await;
+        if answer != (200, String::new()) {
+            assert_eq!(answer, (503, "overloaded".to_owned()));
+            waiting = Some(own);
+        }
+    }
+    let waiting = waiting.expect("a new token of the flooded tenant waits");
     load.stop();
     let report = load.report().await.unwrap();
     // Refused by the signature while there is time, unverified while there is not; never let in.
@@ -98,21 +106,9 @@ async fn a_flood_of_forged_tokens_costs_its_own_tenant_only() {
         "{:?}",
         report.outcomes
     );
-    let overloaded = (503, "overloaded".to_owned());
-    assert!(
-        of_flooded.contains_key(&overloaded),
-        "the flooded tenant's new tokens wait: {of_flooded:?}"
-    );
-    assert!(
-        of_flooded
-            .keys()
-            .all(|answer| answer.0 == 200 || *answer == overloaded),
-        "{of_flooded:?}"
-    );
     // The flood is over: so is the wait.
-    let last = own.last().unwrap();
     wait_until("a new token passes again", async || {
-        ask(&stack, last).await.0 == 200
+        ask(&stack, waiting).await.0 == 200
     })
     .await;
 }
