@@ -130,6 +130,7 @@ fn snapshot() -> Snapshot {
             weight: 1,
             capacity: None,
             runtime: None,
+            health_path: None,
         }));
     }
     // One tenant for each condition; its organization is `org_<tenant>`.

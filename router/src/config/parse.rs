@@ -97,6 +97,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let state_dir = p.get("ALPHASWARM_STATE_DIR").map(PathBuf::from);
     let drain = p.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
+    let connection_max_age = p.seconds("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", 7 * 24 * 3600);
+    let connection_max_age = (!connection_max_age.is_zero()).then_some(connection_max_age);
     let (log, log_json) = p.log();
 
     match (registry, providers) {
@@ -117,6 +119,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             tls,
             drain,
             not_ready,
+            connection_max_age,
             print_token_prefixes: false,
             log,
             log_json,
