@@ -59,7 +59,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "FORWARD_TOKEN",
         "forward",
-        "forward | strip: whether cells receive the credential headers",
+        "forward | strip: whether cells receive the credential headers (Cloudflare's cookie: envoy/strip-access-cookie.yaml)",
     ),
     variable(
         "RESOLVE_FROM",

@@ -68,6 +68,7 @@ fn lists_and_shows_who_lives_there() {
             "TENANTS",
             "ENDPOINTS",
             "RUNTIME",
+            "HEALTH",
             "VERSION"
         ]
     );
