@@ -5,9 +5,9 @@
 //! 3. [`tokens`] measures one verification beside the bare signature check, in turn.
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
 //! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
-//! 6. [`registry`] measures the cells registry at size.
-//! 7. [`overload`] offers a router more than it can do.
-//! 8. [`report`] keeps all figures in one file, with their targets.
+//! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
+//!    is offered more than it can do.
+//! 7. [`report`] keeps all figures in one file, with their targets.
 
 pub mod world;
 
@@ -22,6 +22,8 @@ pub mod rounds;
 pub mod direct;
 
 pub mod registry;
+
+pub mod plane;
 
 pub mod overload;
 

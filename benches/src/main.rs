@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use benches::direct::{self, Asking};
 use benches::estimates;
 use benches::overload;
+use benches::plane;
 use benches::registry::{self, Extent};
 use benches::report::{Figure, Report};
 use benches::rounds::{self, Loading};
@@ -40,7 +41,7 @@ struct Args {
     /// Only the cells registry.
     #[arg(long, conflicts_with_all = ["only_direct", "only_tokens"])]
     only_registry: bool,
-    /// Only a router under overload.
+    /// Only many connections, and a router under overload.
     #[arg(long, conflicts_with_all = ["only_direct", "only_tokens", "only_registry"])]
     only_plane: bool,
     /// Seconds of ten times the capacity.
@@ -71,12 +72,13 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let progress = Progress::stderr();
     let all = !(args.only_direct || args.only_tokens || args.only_registry || args.only_plane);
-    if all || args.only_direct || args.only_tokens {
-        report.merge(tokens::run()?);
-    }
     if all || args.only_plane {
+        report.merge(runtime.block_on(plane::run(&progress))?);
         let lasting = Duration::from_secs(args.overload_seconds);
         report.merge(runtime.block_on(overload::run(lasting, &progress))?);
+    }
+    if all || args.only_direct || args.only_tokens {
+        report.merge(tokens::run()?);
     }
     if all || args.only_registry {
         let extent = Extent {

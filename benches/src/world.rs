@@ -241,6 +241,7 @@ fn registry_of(tenants: usize) -> Snapshot {
                 weight: 100,
                 capacity: None,
                 runtime: None,
+                health_path: None,
             }))
             .unwrap();
     }

@@ -60,7 +60,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "FORWARD_TOKEN",
         "forward",
-        "forward | strip: whether cells receive the credential headers",
+        "forward | strip: whether cells receive the credential headers (Cloudflare's cookie: envoy/strip-access-cookie.yaml)",
     ),
     variable(
         "RESOLVE_FROM",
@@ -145,6 +145,11 @@ pub const VARIABLES: &[Variable] = &[
         "how long after SIGTERM readiness fails before the drain starts, for Envoy and load balancers to notice",
     ),
     variable(
+        "ALPHASWARM_CONNECTION_MAX_AGE_SECONDS",
+        "600",
+        "how old an ext_authz connection becomes before it is asked to end (GOAWAY), so that Envoys find new routers; 0: no limit",
+    ),
+    variable(
         "ALPHASWARM_LOG",
         "info",
         "log filter, for example info,decision=debug",
@@ -201,6 +206,8 @@ pub struct Config {
     pub drain: Duration,
     /// `ALPHASWARM_NOT_READY_SECONDS`.
     pub not_ready: Duration,
+    /// `ALPHASWARM_CONNECTION_MAX_AGE_SECONDS`.
+    pub connection_max_age: Option<Duration>,
     /// `--unsafe-print-token-prefixes`, the one setting that is no variable: nobody inherits it by accident.
     pub print_token_prefixes: bool,
     /// `ALPHASWARM_LOG`.

@@ -72,6 +72,12 @@ pub struct SourceLabel {
     source: &'static str,
 }
 
+/// The label of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabel {
+    listener: &'static str,
+}
+
 /// Every metric of the router.
 #[derive(Clone)]
 pub struct Metrics {
@@ -105,8 +111,13 @@ pub struct Metrics {
     pub refresh_errors: Family<SourceLabel, Counter>,
     /// Open connections of all listeners.
     pub connections: Gauge,
+    handshakes_failed: Family<ListenerLabel, Counter>,
     /// xDS updates that an Envoy refused.
     pub xds_nacks: Counter,
+    /// Envoys that take their configuration here.
+    pub xds_envoys: Gauge,
+    /// Of them: those that have not all that they should have.
+    pub xds_envoys_behind: Gauge,
     /// Long streams that Envoys hold open, as told by their access logs.
     pub streams_open: Gauge,
     /// Entries about long streams that were not counted because there are too many.
@@ -133,7 +144,10 @@ impl Metrics {
         let cells = Gauge::default();
         let refresh_errors = Family::<SourceLabel, Counter>::default();
         let connections = Gauge::default();
+        let handshakes_failed = Family::<ListenerLabel, Counter>::default();
         let xds_nacks = Counter::default();
+        let xds_envoys = Gauge::default();
+        let xds_envoys_behind = Gauge::default();
         let streams_open = Gauge::default();
         let streams_uncounted = Counter::default();
         let verifier = VerifierMetrics::register(&mut registry);
@@ -241,9 +255,25 @@ impl Metrics {
             connections.clone(),
         );
         registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed, by listener",
+            handshakes_failed.clone(),
+        );
+        service::build_info::register(&mut registry);
+        registry.register(
             "xds_nacks",
             "xDS updates that an Envoy refused",
             xds_nacks.clone(),
+        );
+        registry.register(
+            "xds_envoys",
+            "Envoys that take their configuration here",
+            xds_envoys.clone(),
+        );
+        registry.register(
+            "xds_envoys_behind",
+            "Connected Envoys that have not all that they should have",
+            xds_envoys_behind.clone(),
         );
         registry.register(
             "streams_open",
@@ -278,7 +308,10 @@ impl Metrics {
             cells,
             refresh_errors,
             connections,
+            handshakes_failed,
             xds_nacks,
+            xds_envoys,
+            xds_envoys_behind,
             streams_open,
             streams_uncounted,
             verifier,
@@ -311,6 +344,14 @@ impl Metrics {
             .iter()
             .find(|(known, _)| *known == change)
             .map(|(_, counter)| counter)
+    }
+
+    /// The counter of a listener's failed TLS handshakes, with its series from the start.
+    #[must_use]
+    pub fn handshakes_failed(&self, listener: &'static str) -> Counter {
+        self.handshakes_failed
+            .get_or_create(&ListenerLabel { listener })
+            .clone()
     }
 
     /// Counts a failed reload or refresh.

@@ -133,6 +133,7 @@ fn snapshot() -> Snapshot {
             weight: 1,
             capacity: None,
             runtime: None,
+            health_path: None,
         }));
     }
     // One tenant for each condition; its organization is `org_<tenant>`.

@@ -35,11 +35,14 @@ mod hostile_keys;
 mod key_files;
 
 mod cold_start;
+mod dead_cells;
 mod drain;
 mod hot_swap;
 mod http_feed;
 mod kept_on_disk;
+mod lifecycle;
 mod many_changes;
+mod many_connections;
 mod on_postgres;
 mod router_faults;
 mod router_nonsense;
@@ -83,7 +86,9 @@ mod revocation;
 mod secrecy;
 mod shadow;
 mod step_up;
+mod strip_cookie;
 mod token_prefixes;
+mod xds_status;
 
 mod stacks;
 mod up;

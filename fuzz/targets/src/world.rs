@@ -218,6 +218,7 @@ fn snapshot(providers: &[providers::Provider]) -> Snapshot {
             weight: 1,
             capacity: None,
             runtime: None,
+            health_path: None,
         }));
     }
     let links = providers

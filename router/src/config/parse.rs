@@ -104,6 +104,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let verification_cpu = verification_cpu(&mut p);
     let drain = p.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
+    let connection_max_age = p.seconds("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", 7 * 24 * 3600);
+    let connection_max_age = (!connection_max_age.is_zero()).then_some(connection_max_age);
     let (log, log_json) = p.log();
 
     match (registry, providers) {
@@ -126,6 +128,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             verification_cpu,
             drain,
             not_ready,
+            connection_max_age,
             print_token_prefixes: false,
             log,
             log_json,
