@@ -34,6 +34,7 @@ mod key_server;
 mod hostile_keys;
 mod key_files;
 
+mod chaos;
 mod cold_start;
 mod drain;
 mod hot_swap;
@@ -41,12 +42,13 @@ mod http_feed;
 mod kept_on_disk;
 mod many_changes;
 mod on_postgres;
+mod reloads;
+mod rolling_restart;
 mod router_faults;
 mod router_nonsense;
 mod two_routers;
 mod unread_log;
 
-mod cable;
 mod ground;
 
 mod command_line;
