@@ -5,7 +5,7 @@ CARGO := cargo
 # One profile for programs and tests: nothing is compiled twice.
 PROFILE := --release --locked
 
-.PHONY: help up build test lint unit e2e tools test-long bench fuzz deny clean
+.PHONY: help up build test lint unit e2e tools test-long bench fuzz chaos soak deny clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,15 @@ bench: build ## measures, prints tables, writes target/bench/report.json (about 
 	rm -rf target/criterion
 	$(CARGO) bench --locked --workspace --bench decide
 	target/release/alphaswarm-bench $(ARGS)
+
+# The same seed and length give the same faults at the same times. The last line is JSON; not 0 unless it says ok.
+SEED := 1
+MINUTES := 30
+chaos: build ## faults of every kind under load, with an oracle: SEED=1 MINUTES=30 RATE=700
+	@exec target/release/alphaswarm-chaos run --seed $(SEED) --minutes $(MINUTES) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+soak: build ## memory and descriptors under load, rotations and moves: SEED=1 MINUTES=30 RATE=1000
+	@exec target/release/alphaswarm-chaos soak --seed $(SEED) --minutes $(MINUTES) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 # cargo-fuzz brings libFuzzer and AddressSanitizer, which need a nightly compiler. What a run learns stays in
 # fuzz/corpus, what it finds in fuzz/artifacts. Leaks are looked for once, at the end: after every input it takes longer

@@ -13,6 +13,7 @@
 //! 8. [`postgres`] is a database server for tests, [`many`] a registry of many tenants; [`skip`] names what a machine
 //!    cannot run.
 //! 9. [`load`] sends requests at a constant rate, [`crowd`] holds many connections open; [`cpu`] tells what they cost.
+//!    [`cable`] is a connection that can fail.
 
 pub mod dev;
 
@@ -53,3 +54,5 @@ pub mod load;
 pub mod crowd;
 
 pub mod cpu;
+
+pub mod cable;

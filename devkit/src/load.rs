@@ -70,6 +70,8 @@ pub struct Plan {
     pub streams: usize,
     /// From sending; then the request failed and its connection is replaced.
     pub timeout: Duration,
+    /// HTTP/1.1: header names as `Title-Case`; otherwise in small letters, as HTTP/2 has them.
+    pub title_case: bool,
 }
 
 impl Plan {
@@ -85,6 +87,7 @@ impl Plan {
             connections: 32,
             streams: 1,
             timeout,
+            title_case: false,
         }
     }
 

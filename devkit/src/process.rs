@@ -122,6 +122,12 @@ impl Program {
         };
     }
 
+    /// How it will be started next.
+    #[must_use]
+    pub fn spec(&self) -> Spec {
+        self.state().spec.clone()
+    }
+
     /// Starts it without waiting for readiness; gives the pid. An error if it runs already.
     pub fn spawn(&self) -> anyhow::Result<u32> {
         let mut state = self.state();

@@ -32,7 +32,7 @@ use http::Request;
 
 use crate::exchange::{self, Answer};
 use crate::ports::{Block, Ports};
-use crate::process::{Program, Stopped};
+use crate::process::{Program, Spec, Stopped};
 use crate::reaper::Reaper;
 use crate::{cell, dev, idp};
 
@@ -103,6 +103,36 @@ impl Stack {
         found
             .map(|(_, program)| program)
             .with_context(|| format!("this stack has no {part:?}"))
+    }
+
+    /// A program beside the stack's own, a second replica of one of them, say: not started yet, and killed with its
+    /// handle or, should the starter die, by the stack's reaper. The caller stops it.
+    #[must_use]
+    pub fn beside(&self, spec: Spec) -> Program {
+        Program::new(spec, Arc::clone(&self.reaper))
+    }
+
+    /// One more process like demo cell `like`, on the same ports of another block: a second replica of that cell, or with
+    /// another `id` a cell of its own. Otherwise as [`beside`](Self::beside).
+    pub fn another_cell(&self, like: usize, id: &str, name: &str, ports: Ports) -> anyhow::Result<Program> {
+        let mut spec = self.program(Part::Cell(like))?.spec();
+        let missing = || format!("there is no demo cell {like}");
+        let listen = *port::DEMO_CELLS.get(like).with_context(missing)?;
+        let runtime = *port::DEMO_RUNTIMES.get(like).with_context(missing)?;
+        for arg in &mut spec.args {
+            for default in [listen, runtime] {
+                if **arg == *self.ports().addr(default).to_string() {
+                    *arg = ports.addr(default).to_string().into();
+                }
+            }
+            if **arg == *spec.name {
+                *arg = id.into();
+            }
+        }
+        spec.ready = Some((ports.addr(runtime), "/healthz".to_owned()));
+        spec.log = self.state_dir().join(format!("{name}.log"));
+        spec.name = name.to_owned();
+        Ok(self.beside(spec))
     }
 
     /// All programs, in the order in which they start.

@@ -1,7 +1,7 @@
 //! The production configuration, moved to a stack's ports. Text, not YAML: comments stay, so that what runs can be
 //! compared with what is shipped.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use contract::port;
 
 use crate::ports::Ports;
@@ -39,6 +39,24 @@ pub fn move_ports(yaml: &str, own: Ports, router: Ports) -> anyhow::Result<Strin
     Ok(moved)
 }
 
+/// `yaml` with the one endpoint on loopback's port `from` replaced by those on the ports `to`: several replicas behind
+/// one cluster. An error unless there is exactly one.
+pub fn endpoints(yaml: &str, from: u16, to: &[u16]) -> anyhow::Result<String> {
+    let endpoint = |port: u16| {
+        format!(
+            "{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}"
+        )
+    };
+    let (before, after) = yaml
+        .split_once(&endpoint(from))
+        .with_context(|| format!("the Envoy configuration has no endpoint on port {from}"))?;
+    if after.contains(&endpoint(from)) {
+        bail!("the Envoy configuration has several endpoints on port {from}");
+    }
+    let replicas: Vec<String> = to.iter().map(|port| endpoint(*port)).collect();
+    Ok(format!("{before}{}{after}", replicas.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +83,23 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("10000"), "{error}");
+    }
+
+    #[test]
+    fn one_endpoint_becomes_several() {
+        let path = crate::place::envoy_config(&crate::place::repository().unwrap());
+        let yaml = std::fs::read_to_string(path).unwrap();
+        let two = endpoints(&yaml, port::ROUTER_GRPC, &[7001, 7002]).unwrap();
+        for port in [7001, 7002] {
+            assert_eq!(two.matches(&format!("port_value: {port} ")).count(), 1, "{port}");
+        }
+        assert!(!two.contains(&format!("port_value: {} ", port::ROUTER_GRPC)));
+        assert!(endpoints(&two, port::ROUTER_GRPC, &[7003]).is_err(), "it is gone");
+        let twice = endpoints(&yaml, port::ROUTER_HTTP, &[port::ROUTER_GRPC]).unwrap();
+        assert!(
+            endpoints(&twice, port::ROUTER_GRPC, &[7003]).is_err(),
+            "two of them"
+        );
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub(super) struct Link {
     target: SocketAddr,
     protocol: Protocol,
     timeout: Duration,
+    title_case: bool,
     /// Empty while an HTTP/1.1 request is on its way, and after a failure.
     slot: Mutex<Option<Sender>>,
     opened: Cell<u64>,
@@ -79,6 +80,7 @@ impl Link {
             target: plan.target,
             protocol: plan.protocol,
             timeout: plan.timeout,
+            title_case: plan.title_case,
             slot: Mutex::new(None),
             opened: Cell::new(0),
         };
@@ -156,7 +158,10 @@ impl Link {
         // A connection's own error shows at the request it hits.
         Ok(match self.protocol {
             Protocol::Http1 => {
-                let (sender, connection) = http1::handshake(stream).await?;
+                let (sender, connection) = http1::Builder::new()
+                    .title_case_headers(self.title_case)
+                    .handshake(stream)
+                    .await?;
                 tokio::spawn(connection);
                 Sender::Http1(sender)
             }

@@ -34,6 +34,7 @@ mod key_server;
 mod hostile_keys;
 mod key_files;
 
+mod chaos;
 mod cold_start;
 mod dead_cells;
 mod drain;
@@ -44,12 +45,13 @@ mod lifecycle;
 mod many_changes;
 mod many_connections;
 mod on_postgres;
+mod reloads;
+mod rolling_restart;
 mod router_faults;
 mod router_nonsense;
 mod two_routers;
 mod unread_log;
 
-mod cable;
 mod ground;
 
 mod command_line;

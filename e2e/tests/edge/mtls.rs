@@ -17,7 +17,7 @@ use crate::wire;
 const SERVING: u8 = 1;
 const NOT_SERVING: u8 = 2;
 
-fn with_mtls(files: &Files) -> Builder {
+pub(crate) fn with_mtls(files: &Files) -> Builder {
     let builder = Stack::builder();
     files.env().into_iter().fold(builder, |builder, (name, value)| {
         builder.env(Part::Router(0), name, value)
@@ -241,7 +241,7 @@ async fn certificates_are_replaced_without_a_restart() {
 }
 
 /// The production configuration with what envoy/README.md says to add off loopback.
-fn envoy_with(certificates: &Pair, servers: &Authority, folder: &std::path::Path) -> String {
+pub(crate) fn envoy_with(certificates: &Pair, servers: &Authority, folder: &std::path::Path) -> String {
     let repository = place::repository().unwrap();
     let readme = std::fs::read_to_string(repository.join("envoy/README.md")).unwrap();
     let from = readme

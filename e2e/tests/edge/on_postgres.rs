@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use devkit::cable::{Cable, Plugged};
 use devkit::load::{self, Load, Plan, Protocol, Template};
 use devkit::postgres::Cluster;
 use devkit::skip::skip;
@@ -12,7 +13,6 @@ use devkit::stack::{Part, Stack, header_value};
 use registry::{AnyStore, Command, IfVersion, Open, Store as _, TenantState};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::cable::{Cable, Plugged};
 use crate::harness::{actor, among_others, apply, line, metric, set_tenant_state, wait_for_code, wait_until};
 use crate::wire;
 
@@ -107,7 +107,7 @@ async fn whatever_becomes_of_the_database_the_edge_serves() {
     }
     let _machine = among_others().await;
     let server = Cluster::start(&[]).unwrap();
-    let cable = Cable::to(server.port()).await;
+    let cable = Cable::to(server.port()).await.unwrap();
     let (through, direct) = registry_on(&server, &cable).await;
     let stack = Arc::new(Stack::builder().registry(&through).start().await.unwrap());
     let load = untouched(&stack).await;
@@ -171,7 +171,7 @@ async fn a_router_starts_before_its_database() {
     }
     let _machine = among_others().await;
     let server = Cluster::start(&[]).unwrap();
-    let cable = Cable::to(server.port()).await;
+    let cable = Cable::to(server.port()).await.unwrap();
     let (through, _) = registry_on(&server, &cable).await;
     let stack = Stack::builder()
         .registry(&through)
@@ -226,7 +226,7 @@ async fn a_standby_takes_over_and_one_that_lost_writes_is_refused() {
     }
     let _machine = among_others().await;
     let first = Cluster::start(&[]).unwrap();
-    let cable = Cable::to(first.port()).await;
+    let cable = Cable::to(first.port()).await.unwrap();
     let (through, direct) = registry_on(&first, &cable).await;
     let stack = Arc::new(Stack::builder().registry(&through).start().await.unwrap());
     let load = untouched(&stack).await;

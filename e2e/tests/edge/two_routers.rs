@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use contract::port;
+use devkit::envoy::config;
 use devkit::process::Signal;
 use devkit::stack::{Part, Stack};
 
@@ -28,15 +29,8 @@ async fn start(not_ready: Duration) -> Stack {
     let path = stack.state_dir().join("envoy.yaml");
     let mut yaml = std::fs::read_to_string(&path).unwrap();
     for default in [port::ROUTER_GRPC, port::ROUTER_HTTP, port::ROUTER_CONTROL] {
-        let endpoint = |n| {
-            let port = stack.ports_of(n).at(default);
-            format!(
-                "{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}"
-            )
-        };
-        let (first, second) = (endpoint(0), endpoint(1));
-        assert_eq!(yaml.matches(&first).count(), 1, "{first}");
-        yaml = yaml.replace(&first, &format!("{first}, {second}"));
+        let ports = [0, 1].map(|n| stack.ports_of(n).at(default));
+        yaml = config::endpoints(&yaml, ports[0], &ports).unwrap();
     }
     std::fs::write(&path, yaml).unwrap();
     stack.start(Part::Envoy(0)).await.unwrap();

@@ -1,17 +1,24 @@
-//! A network cable between a program and a server: it can be cut, jammed, made slow, or plugged into another server.
+//! A network cable between a program and a server on loopback: it can be cut, jammed, made slow, or plugged into another
+//! server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// The largest piece that goes through at once, in bytes.
+const PIECE: usize = 16 * 1024;
+/// After a failed accept (no free descriptor, say), so that the next does not follow at once.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How the cable is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plugged {
+pub enum Plugged {
     /// Into the server on this port, with this delay for every piece that goes through.
     Into(u16, Duration),
     /// Connections stand, and nothing goes through.
@@ -21,7 +28,8 @@ pub(crate) enum Plugged {
 }
 
 /// A cable. It is gone when dropped.
-pub(crate) struct Cable {
+#[derive(Debug)]
+pub struct Cable {
     address: SocketAddr,
     plugged: watch::Sender<Plugged>,
     accepting: JoinHandle<()>,
@@ -29,28 +37,35 @@ pub(crate) struct Cable {
 
 impl Cable {
     /// Into the server on this port.
-    pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub async fn to(port: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("no port for a cable")?;
+        let address = listener.local_addr()?;
         let (plugged, seen) = watch::channel(Plugged::Into(port, Duration::ZERO));
         let accepting = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(join(near, seen.clone()));
+            loop {
+                match listener.accept().await {
+                    Ok((near, _)) => drop(tokio::spawn(join(near, seen.clone()))),
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
             }
         });
-        Self {
+        Ok(Self {
             address,
             plugged,
             accepting,
-        }
+        })
     }
 
     /// Its near end.
-    pub(crate) fn port(&self) -> u16 {
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    pub(crate) fn plug(&self, plugged: Plugged) {
+    /// Changes how it is, for connections that stand too.
+    pub fn plug(&self, plugged: Plugged) {
         self.plugged.send_replace(plugged);
     }
 }
@@ -69,6 +84,8 @@ async fn join(near: TcpStream, mut plugged: watch::Receiver<Plugged>) {
     let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
         return;
     };
+    // A piece waits for no other: the cable's own delay is the only one.
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
     let moved =
         |now: &Plugged| matches!(now, Plugged::Cut) || matches!(now, Plugged::Into(now, _) if *now != port);
@@ -93,13 +110,16 @@ async fn free(plugged: &mut watch::Receiver<Plugged>) -> Option<(u16, Duration)>
 }
 
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut plugged: watch::Receiver<Plugged>) {
-    let mut piece = vec![0; 16 * 1024];
+    let mut piece = vec![0; PIECE];
     while let Ok(length @ 1..) = from.read(&mut piece).await {
         let Some((_, delay)) = free(&mut plugged).await else {
             return;
         };
-        tokio::time::sleep(delay).await;
-        if to.write_all(&piece[..length]).await.is_err() {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let Some(read) = piece.get(..length) else { return };
+        if to.write_all(read).await.is_err() {
             return;
         }
     }

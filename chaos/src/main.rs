@@ -1,0 +1,170 @@
+//! `alphaswarm-chaos`: faults under load with an oracle (`run`), and a soak (`soak`). The last line is JSON; the exit code is
+//! not 0 unless all is as it must be.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chaos::plan::Kind;
+use chaos::report::Summary;
+use chaos::run::{Options, Run};
+use chaos::soak::{self, Samples, Trend};
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+/// What good requests are served outside of declared outages.
+const AVAILABILITY: f64 = 0.9999;
+/// A run of this length has each kind of fault at least [`FIFTY`] times.
+const HALF_HOUR: f64 = 30.0;
+const FIFTY: u64 = 50;
+
+#[derive(Parser)]
+#[command(
+    name = "alphaswarm-chaos",
+    version,
+    about = "Faults under load, with an oracle that knows the right answer"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every kind of fault, in an order that the seed decides.
+    Run {
+        /// All chance comes from it; a run is repeated with its seed and length.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long requests come.
+        #[arg(long, default_value_t = 30.0)]
+        minutes: f64,
+        /// Requests a second.
+        #[arg(long, default_value_t = 700)]
+        rate: u32,
+        /// The part of the good requests that must be served outside of declared outages.
+        #[arg(long, default_value_t = AVAILABILITY)]
+        availability: f64,
+        /// Only these kinds of faults, as the last line names them.
+        #[arg(long, value_delimiter = ',', value_parser = kind)]
+        only: Vec<Kind>,
+    },
+    /// Rotations and moves under load, while memory and descriptors are watched.
+    Soak {
+        /// All chance comes from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How long requests come.
+        #[arg(long, default_value_t = 30.0)]
+        minutes: f64,
+        /// Requests a second.
+        #[arg(long, default_value_t = 1000)]
+        rate: u32,
+    },
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let named = |kind: &Kind| serde_json::to_value(kind).is_ok_and(|value| value == name);
+    Kind::ALL
+        .into_iter()
+        .find(named)
+        .ok_or_else(|| format!("no kind of fault is called {name:?}"))
+}
+
+/// The last line of a soak.
+#[derive(Serialize)]
+struct Soaked {
+    #[serde(flatten)]
+    summary: Summary,
+    /// By program.
+    programs: BTreeMap<String, Option<Trend>>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let work = async {
+        match cli.command {
+            Command::Run {
+                seed,
+                minutes,
+                rate,
+                availability,
+                only,
+            } => {
+                let options = Options {
+                    seed,
+                    duration: length(minutes)?,
+                    rate,
+                    kinds: if only.is_empty() { Kind::ALL.to_vec() } else { only },
+                    availability,
+                    least: if minutes >= HALF_HOUR { FIFTY } else { 1 },
+                };
+                let summary = Run::start(options).await?.finish().await?;
+                anyhow::Ok((summary.ok, serde_json::to_string(&summary)?))
+            }
+            Command::Soak { seed, minutes, rate } => soaked(seed, length(minutes)?, rate).await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        // What was started ends with this process: the reaper of the stack sees to it.
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; everything is stopped")),
+    };
+    match outcome {
+        Ok((ok, line)) => {
+            println!("{line}");
+            if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("alphaswarm-chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn length(minutes: f64) -> anyhow::Result<Duration> {
+    Duration::try_from_secs_f64(minutes * 60.0)
+        .map_err(|error| anyhow::anyhow!("--minutes {minutes} is no time: {error}"))
+}
+
+async fn soaked(seed: u64, duration: Duration, rate: u32) -> anyhow::Result<(bool, String)> {
+    let options = Options {
+        seed,
+        duration,
+        rate,
+        kinds: vec![Kind::KeyRotation, Kind::Move],
+        availability: AVAILABILITY,
+        least: 1,
+    };
+    let run = Run::start(options).await?;
+    let samples: Arc<Mutex<Samples>> = Arc::default();
+    let noted = Arc::clone(&samples);
+    let watching = tokio::spawn(soak::watch(run.scene(), move |name, sample| {
+        let mut samples = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.entry(name.to_owned()).or_default().push(sample);
+    }));
+    let summary = run.finish().await;
+    watching.abort();
+    let summary = summary?;
+    let samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+    let programs: BTreeMap<String, Option<Trend>> = samples
+        .iter()
+        .map(|(name, samples)| (name.clone(), soak::trend(samples)))
+        .collect();
+    for (name, trend) in &programs {
+        eprintln!("{name}: {trend:?}");
+    }
+    let steady = programs
+        .values()
+        .all(|trend| trend.as_ref().is_some_and(|trend| trend.steady));
+    let soaked = Soaked {
+        summary: Summary {
+            ok: summary.ok && steady,
+            ..summary
+        },
+        programs,
+    };
+    Ok((soaked.summary.ok, serde_json::to_string(&soaked)?))
+}
