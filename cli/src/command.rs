@@ -12,6 +12,8 @@ pub mod explain;
 
 pub mod jwks;
 
+pub mod log_level;
+
 pub mod envoy;
 
 pub mod cells;
@@ -49,6 +51,7 @@ pub async fn run(
         Command::Resolve(args) => resolve::run(args, environment, output).await,
         Command::Explain(args) => explain::run(args, environment, output).await,
         Command::Jwks(Jwks::Status(args)) => jwks::status(&args, environment, output).await,
+        Command::LogLevel(args) => log_level::run(&args, environment, output).await,
         Command::Envoy(command) => envoy::run(command, output),
         Command::Cells(args) => cells::run(args, environment, output).await,
         Command::Tenants(args) => tenants::run(args, environment, output).await,

@@ -1,6 +1,7 @@
 //! Bodies of the HTTP interfaces that operators and tests use.
 
 mod explain;
+mod log_level;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::id::{CellId, Principal, PrincipalKind, ProviderId, TenantId};
 pub use explain::{
     ExplainRequest, Explained, ExplainedLink, ExplainedRoute, ExplainedTenant, Step, StepOutcome, StepTaken,
 };
+pub use log_level::{ChangeLogLevel, LogLevel};
 
 /// `/resolve`: where a request would go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use registry::{Phase, Placement, Versioned};
+use service::trace::SpanCounts;
 
 /// The label of writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub registry_version: Gauge,
     /// Failed reloads of certificates.
     pub certificate_errors: Counter,
+    /// Spans, by what became of them.
+    pub spans: SpanCounts,
 }
 
 impl Metrics {
@@ -54,6 +57,7 @@ impl Metrics {
             "Tenants on their way to another cell, by phase",
             moving.clone(),
         );
+        let spans = SpanCounts::register(&mut registry);
         let connections = Gauge::default();
         let registry_version = Gauge::default();
         let certificate_errors = Counter::default();
@@ -82,6 +86,7 @@ impl Metrics {
             connections,
             registry_version,
             certificate_errors,
+            spans,
         }
     }
 

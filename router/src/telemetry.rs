@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use service::trace::SpanCounts;
 
 use self::verifier::VerifierMetrics;
 
@@ -81,6 +82,8 @@ pub struct Metrics {
     pub streams_open: Gauge,
     /// Entries about long streams that were not counted because there are too many.
     pub streams_uncounted: Counter,
+    /// Spans, by what became of them.
+    pub spans: SpanCounts,
     /// Providers' keys, and the caches of verdicts on tokens.
     pub verifier: VerifierMetrics,
 }
@@ -106,6 +109,7 @@ impl Metrics {
         let xds_nacks = Counter::default();
         let streams_open = Gauge::default();
         let streams_uncounted = Counter::default();
+        let spans = SpanCounts::register(&mut registry);
         let verifier = VerifierMetrics::register(&mut registry);
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
@@ -238,6 +242,7 @@ impl Metrics {
             xds_nacks,
             streams_open,
             streams_uncounted,
+            spans,
             verifier,
         }
     }

@@ -4,15 +4,18 @@
 //! 1. [`settings`]: variables with their documentation, all errors at once, exit 64.
 //! 2. [`providers`]: the variables about identity providers and operators, which several programs read.
 //! 3. [`log`]: lines that no request ever waits for.
-//! 4. [`tls`]: mTLS whose certificates are reloaded.
-//! 5. [`serve`]: one accept loop with limits and deadlines.
-//! 6. [`drain`]: how a process goes.
+//! 4. [`trace`]: spans that no request ever waits for either.
+//! 5. [`tls`]: mTLS whose certificates are reloaded.
+//! 6. [`serve`]: one accept loop with limits and deadlines.
+//! 7. [`drain`]: how a process goes.
 
 pub mod settings;
 
 pub mod providers;
 
 pub mod log;
+
+pub mod trace;
 
 pub mod tls;
 

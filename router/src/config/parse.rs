@@ -1,6 +1,7 @@
 //! From variables to [`Config`].
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use contract::port;
@@ -8,6 +9,7 @@ use decision::{AuthMode, CbaMode};
 use service::providers::Providers;
 use service::settings::{ConfigErrors, Lookup, Settings};
 use service::tls::Clients;
+use service::trace::TraceSettings;
 
 use super::{Config, Environment, VARIABLES};
 use crate::resolve::ResolveFrom;
@@ -98,6 +100,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let drain = p.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
     let (log, log_json) = p.log();
+    let log_allows = log_allows(&mut p);
+    let trace = TraceSettings::read(&mut p, "tenant-router");
 
     match (registry, providers) {
         (Some(registry), Some(providers)) if p.errors.is_empty() => Ok(Config {
@@ -120,9 +124,28 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             print_token_prefixes: false,
             log,
             log_json,
+            log_allows,
+            trace,
         }),
         _ => Err(ConfigErrors(p.errors)),
     }
+}
+
+/// `ALPHASWARM_LOG_ALLOWS`: `0`, `1` or `1/n`.
+fn log_allows<L: Lookup>(p: &mut Settings<'_, L>) -> Option<NonZeroU64> {
+    let text = p.get("ALPHASWARM_LOG_ALLOWS");
+    let text = text.as_deref().unwrap_or("1/1000");
+    if text == "0" {
+        return None;
+    }
+    let one_of = text.strip_prefix("1/").unwrap_or(text).parse().ok();
+    let one_of = one_of.filter(|n: &NonZeroU64| text.starts_with("1/") || n.get() == 1);
+    if one_of.is_none() {
+        p.errors.push(format!(
+            "ALPHASWARM_LOG_ALLOWS: {text:?} is no share such as 1/1000, 1 or 0"
+        ));
+    }
+    one_of
 }
 
 /// A replica's own name where there is one (a pod's host name is its own), so that replicas do not share an id.
