@@ -45,6 +45,18 @@ if ! has_postgres; then
     fi
 fi
 
+# The OTLP receiver of the tests of traces, from a package that carries the program. Where Python cannot install it, those
+# tests are skipped by name.
+if ! [ -x target/rotel/rotel/rotel-agent ]; then
+    echo "installing rotel (for the tests of traces)"
+    rm -rf target/rotel
+    if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps --target target/rotel 'rotel==0.0.1a15' &&
+        [ "${CI:-}" = true ]; then
+        echo "rotel cannot be installed with Python's pip: the tests of traces need it" >&2
+        exit 1
+    fi
+fi
+
 # The OpenID provider of the sign-in tests: installed where it leaves no trace in the repository. Where there is no
 # Node, those tests are skipped by name.
 if command -v node >/dev/null && command -v npm >/dev/null; then

@@ -31,6 +31,8 @@ mod oidc_provider;
 
 mod key_server;
 
+mod collector;
+
 mod hostile_keys;
 mod key_files;
 
@@ -72,6 +74,7 @@ mod customers;
 mod driven_moves;
 mod explain;
 mod jwks_status;
+mod log_level;
 mod moves_by_hand;
 mod open_streams;
 mod operators;
@@ -82,6 +85,7 @@ mod secrecy;
 mod shadow;
 mod step_up;
 mod token_prefixes;
+mod traces;
 
 mod stacks;
 mod up;

@@ -257,7 +257,11 @@ fn every_trap_is_found_where_it_is() {
             );
         }
         if *rule == "clients-traces" {
-            text = text.replacen("client_sampling: { value: 0 }", "client_sampling: { value: 1 }", 1);
+            text = text.replacen(
+                "client_sampling: { value: 0 }",
+                "client_sampling: { value: 1 }",
+                1,
+            );
         }
         if *rule == "preflight" {
             text = text.replacen("filters.http.cors.v3.Cors", "filters.http.other.v3.Other", 1);
