@@ -46,6 +46,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("alphaswarm_cp");
         let writes = Family::<OutcomeLabel, Counter>::default();
         let steps = Family::<OutcomeLabel, Counter>::default();
+        // The outcomes that alarms and the dashboard are about have their series from the start.
+        let _ = steps.get_or_create(&OutcomeLabel { outcome: "waits" });
+        let _ = writes.get_or_create(&OutcomeLabel {
+            outcome: contract::Code::NotReady.as_str(),
+        });
         let moving = Family::<PhaseLabel, Gauge>::default();
         registry.register(
             "move_steps",

@@ -26,6 +26,9 @@ const PROPAGATION_BUCKETS: [f64; 12] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0, 10.0,
 ];
 
+/// What can fail in the background.
+const SOURCES: [&str; 4] = ["certificates", "heartbeat", "policy", "staged"];
+
 /// The label of denied checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
@@ -105,6 +108,10 @@ impl Metrics {
         let set_aside = Gauge::default();
         let cells = Gauge::default();
         let refresh_errors = Family::<SourceLabel, Counter>::default();
+        // As below: a series that begins with 1 has no increase to alarm about.
+        for source in SOURCES {
+            let _ = refresh_errors.get_or_create(&SourceLabel { source });
+        }
         let connections = Gauge::default();
         let xds_nacks = Counter::default();
         let streams_open = Gauge::default();

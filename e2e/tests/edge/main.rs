@@ -76,6 +76,7 @@ mod explain;
 mod jwks_status;
 mod log_level;
 mod moves_by_hand;
+mod observability;
 mod open_streams;
 mod operators;
 mod policy_reload;
