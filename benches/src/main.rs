@@ -9,8 +9,8 @@ use benches::estimates;
 use benches::registry::{self, Extent};
 use benches::report::{Figure, Report};
 use benches::rounds::{self, Loading};
-use benches::tokens;
 use benches::variants::Rig;
+use benches::{tokens, traces};
 use clap::Parser;
 use devkit::place;
 use devkit::progress::Progress;
@@ -33,7 +33,7 @@ struct Args {
     /// Only the servers, without Envoy in front.
     #[arg(long)]
     only_direct: bool,
-    /// Only the verification of tokens, without any server.
+    /// Only the verification of tokens and what traces cost, without any server.
     #[arg(long, conflicts_with = "only_direct")]
     only_tokens: bool,
     /// Only the cells registry.
@@ -64,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if !args.only_registry {
         report.merge(tokens::run()?);
+        report.merge(runtime.block_on(traces::run())?);
     }
     if !args.only_tokens && !args.only_direct {
         let extent = Extent {
