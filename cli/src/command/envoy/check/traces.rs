@@ -39,7 +39,7 @@ pub(super) fn check(manager: Node<'_>, findings: &mut Findings) {
         }
     }
     let length = tracing.get("max_path_tag_length");
-    if !length.is_some_and(|length| length.number() == Some(0)) {
+    if length.and_then(Node::number) != Some(0) {
         findings.object(
             QUERY_IN_TRACE,
             length.unwrap_or(tracing),
