@@ -13,6 +13,7 @@ use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
+use service::trace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -141,6 +142,20 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         config.providers.operators.clone(),
         CacheOptions::default(),
     );
+    let traced = config
+        .trace
+        .as_ref()
+        .map(|settings| {
+            trace::start(
+                settings,
+                "tenant-router",
+                &config.router_id,
+                metrics.spans.clone(),
+            )
+        })
+        .transpose()
+        .map_err(anyhow::Error::msg)?;
+    let (tracer, exporter) = traced.unzip();
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let (policy_changed, policy_changes) = watch::channel(1);
     let edge = Arc::new(Edge {
@@ -167,7 +182,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             } else {
                 TokenPrefixes::Hidden
             },
-        ),
+        )
+        .logging_allows(config.log_allows)
+        .traced(tracer),
     });
     let readiness = Readiness::new(edge.clone(), started.kept.clone());
     let xds = Xds::new(
@@ -210,6 +227,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         let metrics = metrics.clone();
         let failed = move || metrics.refresh_failed("certificates");
         background.spawn(tls.follow(failed, stopped()));
+    }
+    if let Some(exporter) = exporter {
+        background.spawn(exporter.run(stopped()));
     }
     background.spawn(xds.clone().follow(stopped().fired()));
     background.spawn(shadow::follow(

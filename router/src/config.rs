@@ -6,6 +6,7 @@ mod parse;
 mod tests;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use registry::upstream::Address;
 use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Variable, variable};
 use service::tls::TlsFiles;
+use service::trace::{self, TraceSettings};
 
 use crate::overload::Bounds;
 use crate::resolve::ResolveFrom;
@@ -155,6 +157,14 @@ pub const VARIABLES: &[Variable] = &[
         "log filter, for example info,decision=debug",
     ),
     variable("ALPHASWARM_LOG_FORMAT", "json", "json | text"),
+    variable(
+        "ALPHASWARM_LOG_ALLOWS",
+        "1/1000",
+        "which share of allowed checks gets a log line: 1/n, 1 (each) or 0 (none); every denial gets one",
+    ),
+    trace::ENDPOINT,
+    trace::SAMPLER_ARG,
+    trace::SERVICE_NAME,
 ];
 
 /// `ALPHASWARM_ENV`.
@@ -214,6 +224,10 @@ pub struct Config {
     pub log: String,
     /// `ALPHASWARM_LOG_FORMAT`.
     pub log_json: bool,
+    /// `ALPHASWARM_LOG_ALLOWS`: one of so many allows is logged.
+    pub log_allows: Option<NonZeroU64>,
+    /// `OTEL_*`: where traces go.
+    pub trace: Option<TraceSettings>,
 }
 
 impl Config {

@@ -113,7 +113,7 @@ async fn validate(
     match keys.verify(&request.assertion, &request.cell, unix_seconds()) {
         Ok(claims) => Json(Envelope::ok(claims)).into_response(),
         Err(refusal) => {
-            tracing::info!(target: "decision", outcome = "assertion refused", reason = %refusal, cell = %request.cell);
+            tracing::info!(target: "audit", outcome = "assertion refused", reason = %refusal, cell = %request.cell);
             refuse(Code::CellMismatch)
         }
     }

@@ -6,7 +6,8 @@
 //! 1. [`ext_authz`]: Envoy's `CheckRequest` becomes `decision::Attributes`; Envoy's types end there. The same check
 //!    over HTTP, for other proxies, is [`resolve`].
 //! 2. [`world`]: one consistent view of registry, keys, policy and mode is taken, and `decision::decide` runs on it.
-//! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away.
+//! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away; and the span of
+//!    the few checks whose trace is recorded (`trace`).
 //! 4. [`response`]: the only table from a decision to a status, headers and a body.
 //!
 //! # Below the divider
@@ -26,6 +27,8 @@ pub mod resolve;
 pub mod world;
 
 pub mod outcome;
+
+mod trace;
 
 pub mod response;
 

@@ -64,6 +64,7 @@ impl Edge {
             attributes,
             decision,
             strip_token: self.strip_token,
+            version: snapshot.version(),
         };
         timer.record(&outcome);
         render(&outcome)

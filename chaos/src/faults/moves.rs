@@ -113,6 +113,7 @@ pub(super) async fn third_cell(scene: &Scene, event: &Event) -> anyhow::Result<(
         weight: 100,
         capacity: None,
         runtime: Some(format!("http://{runtime}")),
+        health_path: Some("/healthz".to_owned()),
     };
     scene.apply(&Command::AddCell(settings)).await?;
     let activate = Command::SetCellState {

@@ -21,6 +21,8 @@ mod occupancy;
 
 mod answer;
 
+mod trace;
+
 mod routes;
 
 mod runtime;
@@ -51,6 +53,9 @@ pub struct Args {
     /// assertion, or with other identity headers than it says. Without this the cell believes what it receives.
     #[arg(long)]
     pub jwks: Option<String>,
+    /// Where spans of traced requests go, OTLP over gRPC, for example http://127.0.0.1:4317; without this there are none.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp: Option<String>,
 }
 
 /// A cell that runs in this process; dropping it cuts every connection.
@@ -61,6 +66,7 @@ pub struct Running {
     pub runtime: Server,
     // WebSockets outlive their connection's task: they end when this is dropped.
     alive: watch::Sender<()>,
+    traces: trace::Traces,
 }
 
 impl Running {
@@ -69,6 +75,7 @@ impl Running {
         drop(self.alive);
         self.cell.stop().await;
         self.runtime.stop().await;
+        self.traces.stop().await;
     }
 }
 
@@ -82,11 +89,14 @@ pub async fn start(args: Args) -> anyhow::Result<Running> {
         Some(url) => Trust::Verified(Verifier::start(url)?),
         None => Trust::AsReceived,
     };
+    let traces = trace::start(args.otlp, &args.id)?;
     let requests = routes::routes(args.id, trust, Arc::clone(&occupancy), living);
+    let requests = traces.layer(requests);
     Ok(Running {
         cell: cell.serve(requests),
         runtime: runtime.serve(runtime::routes(occupancy)),
         alive,
+        traces,
     })
 }
 

@@ -33,6 +33,7 @@ impl World {
             listen: anywhere,
             runtime: anywhere,
             jwks,
+            otlp: None,
         })
         .await
         .unwrap();

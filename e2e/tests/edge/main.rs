@@ -31,6 +31,8 @@ mod oidc_provider;
 
 mod key_server;
 
+mod collector;
+
 mod hostile_keys;
 mod key_files;
 
@@ -78,7 +80,9 @@ mod driven_moves;
 mod explain;
 mod global_limit;
 mod jwks_status;
+mod log_level;
 mod moves_by_hand;
+mod observability;
 mod open_streams;
 mod operators;
 mod overload;
@@ -90,6 +94,7 @@ mod shadow;
 mod step_up;
 mod strip_cookie;
 mod token_prefixes;
+mod traces;
 mod xds_status;
 
 mod stacks;

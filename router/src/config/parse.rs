@@ -1,6 +1,7 @@
 //! From variables to [`Config`].
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use decision::{AuthMode, CbaMode};
 use service::providers::Providers;
 use service::settings::{ConfigErrors, Lookup, Settings, duration};
 use service::tls::Clients;
+use service::trace::TraceSettings;
 
 use super::{Config, Environment, VARIABLES};
 use crate::overload::{Bounds, LONGEST};
@@ -107,6 +109,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let connection_max_age = p.seconds("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", 7 * 24 * 3600);
     let connection_max_age = (!connection_max_age.is_zero()).then_some(connection_max_age);
     let (log, log_json) = p.log();
+    let log_allows = log_allows(&mut p);
+    let trace = TraceSettings::read(&mut p, "tenant-router");
 
     match (registry, providers) {
         (Some(registry), Some(providers)) if p.errors.is_empty() => Ok(Config {
@@ -132,6 +136,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             print_token_prefixes: false,
             log,
             log_json,
+            log_allows,
+            trace,
         }),
         _ => Err(ConfigErrors(p.errors)),
     }
@@ -170,6 +176,23 @@ fn verification_cpu(p: &mut Settings<'_, impl Lookup>) -> Option<f64> {
             None
         }
     }
+}
+
+/// `ALPHASWARM_LOG_ALLOWS`: `0`, `1` or `1/n`.
+fn log_allows<L: Lookup>(p: &mut Settings<'_, L>) -> Option<NonZeroU64> {
+    let text = p.get("ALPHASWARM_LOG_ALLOWS");
+    let text = text.as_deref().unwrap_or("1/1000");
+    if text == "0" {
+        return None;
+    }
+    let one_of = text.strip_prefix("1/").unwrap_or(text).parse().ok();
+    let one_of = one_of.filter(|n: &NonZeroU64| text.starts_with("1/") || n.get() == 1);
+    if one_of.is_none() {
+        p.errors.push(format!(
+            "ALPHASWARM_LOG_ALLOWS: {text:?} is no share such as 1/1000, 1 or 0"
+        ));
+    }
+    one_of
 }
 
 /// A replica's own name where there is one (a pod's host name is its own), so that replicas do not share an id.
