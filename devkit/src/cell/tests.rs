@@ -33,6 +33,8 @@ impl World {
             listen: anywhere,
             runtime: anywhere,
             jwks,
+            audit: false,
+            fences: None,
         })
         .await
         .unwrap();

@@ -71,6 +71,8 @@ pub(super) fn cell(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Spec
             listen.to_string().into(),
             "--runtime".into(),
             runtime.to_string().into(),
+            "--fences".into(),
+            files::private(folder, id).into(),
         ]
         .into(),
         env: owned([("ALPHASWARM_LOG", "info".to_owned())]),
