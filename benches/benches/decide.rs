@@ -16,11 +16,11 @@ use benches::world::{Fixture, TOKEN_BYTES};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use decision::shadow::Versions;
 use decision::{AuthMode, CbaMode, Policy, World, decide, decide_beside};
-use identity::Minter;
 use prost::Message as _;
 use registry::{Placement, Record, staging};
 use router::outcome::{Recorder, TokenPrefixes};
 use router::response::check_response;
+use router::signing::{KeyTimes, Signing};
 use router::telemetry::Metrics;
 use router::world::Edge;
 
@@ -98,12 +98,16 @@ fn check(c: &mut Criterion) {
     let bearers = fixture.bearers(TOKENS);
     let (mut writer, registry) = registry::channel(fixture.snapshot.clone());
     writer.contacted();
+    let times = KeyTimes {
+        lifetime: Duration::ZERO,
+        rotation: Duration::from_secs(24 * 3600),
+    };
     let edge = Edge {
         registry,
         registry_max_staleness: Duration::from_secs(3600),
         identity: Arc::clone(&fixture.identity),
         policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
-        minter: Arc::new(Minter::generate("bench-router").unwrap()),
+        signer: Signing::open("bench-router", None, times).unwrap().signer(),
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,
         warm: true.into(),

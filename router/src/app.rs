@@ -19,11 +19,12 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
-use crate::heartbeat::{self, Beats, Fleet};
+use crate::heartbeat::{Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::readiness::Readiness;
+use crate::signing::Signing;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::world::{Edge, unix_millis};
@@ -100,7 +101,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
     }
-    let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
+    let signing = Signing::open(&config.router_id, state_dir, config.assertion_keys)?;
+    let signing = Arc::new(signing);
     let policy_stamp = config.policy_file.as_deref().and_then(policy_file::stamp);
     let policy = match &config.policy_file {
         Some(path) => policy_file::read(path, 1)
@@ -139,7 +141,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         registry_max_staleness: config.registry_max_staleness,
         identity: identity.clone(),
         policy: policy.clone(),
-        minter: minter.clone(),
+        signer: signing.signer(),
         auth_mode: config.auth_mode,
         cba_mode: config.cba_mode,
         warm: AtomicBool::new(false),
@@ -161,7 +163,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         policy_changes,
         metrics.xds_nacks.clone(),
     );
-    let fleet = Arc::new(Fleet::new(&minter));
+    let fleet = Arc::new(Fleet::new(signing.clone(), state_dir));
     let streams = Arc::new(Streams::default());
 
     let (stop_background, background_stopped) = drain::signal();
@@ -196,6 +198,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         let failed = move || metrics.refresh_failed("certificates");
         background.spawn(tls.follow(failed, stopped()));
     }
+    background.spawn(signing.run(metrics.clone(), stopped()));
     background.spawn(xds.clone().follow(stopped().fired()));
     background.spawn(shadow::follow(
         edge.shadow.clone(),

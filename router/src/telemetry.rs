@@ -1,5 +1,6 @@
 //! Metrics. None has a tenant, principal or token label: label sets are bounded by this file.
 
+mod signing;
 mod verifier;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::signing::SigningMetrics;
 use self::verifier::VerifierMetrics;
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
@@ -83,6 +85,8 @@ pub struct Metrics {
     pub streams_uncounted: Counter,
     /// Providers' keys, and the caches of verdicts on tokens.
     pub verifier: VerifierMetrics,
+    /// Our own signing keys.
+    pub signing: SigningMetrics,
 }
 
 impl Metrics {
@@ -107,6 +111,7 @@ impl Metrics {
         let streams_open = Gauge::default();
         let streams_uncounted = Counter::default();
         let verifier = VerifierMetrics::register(&mut registry);
+        let signing = SigningMetrics::register(&mut registry);
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
         let denied = Code::ALL
@@ -239,6 +244,7 @@ impl Metrics {
             streams_open,
             streams_uncounted,
             verifier,
+            signing,
         }
     }
 

@@ -1,3 +1,4 @@
+use super::tenants::MAX_TENANTS;
 use super::*;
 
 fn cell() -> CellId {

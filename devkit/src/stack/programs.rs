@@ -101,6 +101,8 @@ pub(super) fn router(folder: &Path, registry: &str, ports: Ports, n: usize) -> a
             ("POLICY_FILE", file(files::policy(folder))),
             ("AUTH_MODE", "required".to_owned()),
             ("CBA_MODE", "enforce".to_owned()),
+            // Nobody waits for a new key to be known everywhere, and nobody keeps the old ones.
+            ("ASSERTION_KEYS_LIFETIME", "0s".to_owned()),
             // `alphaswarm resolve` asks as Envoy's HTTP filter would.
             ("RESOLVE_FROM", "envoy".to_owned()),
         ]),
