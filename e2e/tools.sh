@@ -89,3 +89,17 @@ elif [ "${CI:-}" = true ]; then
     echo "node and npm are missing: install Node 20 or newer, the sign-in tests need it" >&2
     exit 1
 fi
+
+# PyJWT for the Python example of a cell (envoy/cell_assertion.py), in an environment of its own. Where there is no Python
+# that can make one, the example is left out of the tests by name.
+python=target/python
+if ! cmp -s e2e/python/requirements.txt "$python/installed"; then
+    echo "installing PyJWT (for the tests of the Python example)"
+    rm -rf "$python"
+    if python3 -m venv "$python" && "$python/bin/pip" install --quiet --disable-pip-version-check -r e2e/python/requirements.txt; then
+        cp e2e/python/requirements.txt "$python/installed"
+    elif [ "${CI:-}" = true ]; then
+        echo "PyJWT cannot be installed: install Python 3.10 or newer with venv (Debian: python3-venv)" >&2
+        exit 1
+    fi
+fi

@@ -24,6 +24,7 @@ use registry::{
     TenantState,
 };
 use router::outcome::Recorder;
+use router::signing::{KeyTimes, Signing};
 use router::world::Edge;
 
 /// A typical access token: about this many bytes or more.
@@ -102,7 +103,16 @@ impl Fixture {
                 bulkhead: Bulkhead::unlimited(),
                 ..Fairness::default()
             },
-            minter: Arc::new(Minter::generate("bench-router").unwrap()),
+            signer: Signing::open(
+                "bench-router",
+                None,
+                KeyTimes {
+                    lifetime: Duration::ZERO,
+                    rotation: Duration::from_secs(24 * 3600),
+                },
+            )
+            .unwrap()
+            .signer(),
             auth_mode: AuthMode::Required,
             cba_mode: CbaMode::Enforce,
             warm: true.into(),

@@ -20,12 +20,13 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
-use crate::heartbeat::{self, Beats, Fleet};
+use crate::heartbeat::{Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::overload::Gate;
 use crate::readiness::Readiness;
+use crate::signing::Signing;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::world::{Edge, unix_millis};
@@ -110,7 +111,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
     }
-    let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
+    let signing = Signing::open(&config.router_id, state_dir, config.assertion_keys)?;
+    let signing = Arc::new(signing);
     let policy_stamp = config.policy_file.as_deref().and_then(policy_file::stamp);
     let policy = match &config.policy_file {
         Some(path) => policy_file::read(path, 1)
@@ -169,7 +171,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .map_or_else(Bulkhead::unlimited, Bulkhead::new),
             ..Fairness::default()
         },
-        minter: minter.clone(),
+        signer: signing.signer(),
         auth_mode: config.auth_mode,
         cba_mode: config.cba_mode,
         warm: AtomicBool::new(false),
@@ -193,7 +195,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         policy_changes,
         metrics.xds_nacks.clone(),
     );
-    let fleet = Arc::new(Fleet::new(&minter));
+    let fleet = Arc::new(Fleet::new(signing.clone(), state_dir));
     let streams = Arc::new(Streams::default());
 
     let (stop_background, background_stopped) = drain::signal();
@@ -231,6 +233,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     if let Some(exporter) = exporter {
         background.spawn(exporter.run(stopped()));
     }
+    background.spawn(signing.run(metrics.clone(), stopped()));
     background.spawn(xds.clone().follow(stopped().fired()));
     background.spawn(shadow::follow(
         edge.shadow.clone(),

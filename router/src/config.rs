@@ -19,6 +19,7 @@ use service::trace::{self, TraceSettings};
 
 use crate::overload::Bounds;
 use crate::resolve::ResolveFrom;
+use crate::signing::KeyTimes;
 
 /// Every variable that the router reads, in the order in which `--help` and `--print-config` show them.
 pub const VARIABLES: &[Variable] = &[
@@ -59,6 +60,12 @@ pub const VARIABLES: &[Variable] = &[
         "enforce",
         "cell-bound authorization: enforce | audit | off",
     ),
+    variable(
+        "ASSERTION_KEYS_LIFETIME",
+        "10s",
+        "how long cells may keep the assertion keys, and how long a key is published before it signs; 0s: it signs at once, and cells may not know it yet",
+    ),
+    variable("ASSERTION_KEY_ROTATION", "24h", "how long an assertion key signs"),
     variable(
         "FORWARD_TOKEN",
         "forward",
@@ -190,6 +197,8 @@ pub struct Config {
     pub auth_mode: AuthMode,
     /// `CBA_MODE`.
     pub cba_mode: CbaMode,
+    /// `ASSERTION_KEYS_LIFETIME`, `ASSERTION_KEY_ROTATION`.
+    pub assertion_keys: KeyTimes,
     /// `FORWARD_TOKEN=strip`.
     pub strip_token: bool,
     /// `RESOLVE_FROM`.

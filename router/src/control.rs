@@ -68,7 +68,7 @@ async fn jwks_status(State(control): State<Control>, headers: HeaderMap) -> Resp
 /// Which Envoys are connected, what they have, and what they refused.
 async fn xds_status(State(control): State<Control>, headers: HeaderMap) -> Response {
     match authorize(&control.edge, &headers) {
-        Ok(_) => answer(control.xds.status(control.edge.minter.router_id())),
+        Ok(_) => answer(control.xds.status(control.edge.signer.minter().router_id())),
         Err(code) => refuse(code),
     }
 }

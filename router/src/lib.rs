@@ -14,7 +14,7 @@
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
 //! `service`'s listeners, [`grpc`], [`readiness`]; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
-//! [`heartbeat`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
+//! [`heartbeat`], which publishes the keys of [`signing`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
 //! [`access_log`] with its [`streams`]);
 //! [`telemetry`].
 
@@ -49,6 +49,8 @@ pub mod kept;
 pub mod following;
 
 pub mod heartbeat;
+
+pub mod signing;
 
 pub mod shadow;
 

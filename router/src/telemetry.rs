@@ -1,5 +1,6 @@
 //! Metrics. None has a tenant, principal or token label: label sets are bounded by this file.
 
+mod signing;
 mod verifier;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use service::trace::SpanCounts;
 
+use self::signing::SigningMetrics;
 use self::verifier::VerifierMetrics;
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
@@ -130,6 +132,8 @@ pub struct Metrics {
     pub spans: SpanCounts,
     /// Providers' keys, and the caches of verdicts on tokens.
     pub verifier: VerifierMetrics,
+    /// Our own signing keys.
+    pub signing: SigningMetrics,
 }
 
 impl Metrics {
@@ -162,6 +166,7 @@ impl Metrics {
         let streams_uncounted = Counter::default();
         let spans = SpanCounts::register(&mut registry);
         let verifier = VerifierMetrics::register(&mut registry);
+        let signing = SigningMetrics::register(&mut registry);
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
         let denied = Code::ALL
@@ -327,6 +332,7 @@ impl Metrics {
             streams_uncounted,
             spans,
             verifier,
+            signing,
         }
     }
 

@@ -34,6 +34,8 @@ impl World {
             runtime: anywhere,
             jwks,
             otlp: None,
+            audit: false,
+            fences: None,
         })
         .await
         .unwrap();

@@ -64,6 +64,7 @@ mod checks;
 
 mod assertions;
 mod behind;
+mod cell_bound;
 mod proxies;
 
 mod resolve;

@@ -15,6 +15,13 @@ use service::trace::TraceSettings;
 use super::{Config, Environment, VARIABLES};
 use crate::overload::{Bounds, LONGEST};
 use crate::resolve::ResolveFrom;
+use crate::signing::KeyTimes;
+
+/// A key that has leaked is believed for as long as cells keep the set that holds it.
+const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+/// Retired keys stay published for two minutes: more often, and they would be many.
+const MIN_ROTATION: Duration = Duration::from_secs(5);
+const MAX_ROTATION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let mut p = Settings::new(VARIABLES, env);
@@ -38,6 +45,10 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             ("off", CbaMode::Off),
         ],
     );
+    let assertion_keys = KeyTimes {
+        lifetime: p.duration("ASSERTION_KEYS_LIFETIME", Duration::ZERO, MAX_LIFETIME),
+        rotation: p.duration("ASSERTION_KEY_ROTATION", MIN_ROTATION, MAX_ROTATION),
+    };
     let strip_token = p.choice("FORWARD_TOKEN", &[("forward", false), ("strip", true)]);
     let resolve_from = p.choice(
         "RESOLVE_FROM",
@@ -119,6 +130,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             policy_file,
             auth_mode,
             cba_mode,
+            assertion_keys,
             strip_token,
             resolve_from,
             registry_max_staleness,
