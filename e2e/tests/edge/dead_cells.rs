@@ -277,10 +277,10 @@ async fn one_of_two_endpoints_is_killed() {
 }
 
 /// A request that a hung endpoint has received cannot be given to the other, since it might be done twice, and nobody can
-/// tell it from one that takes long: the requests of 5 s at most wait for their own deadline.
+/// tell it from one that takes long: the requests of 7 s at most wait for their own deadline.
 #[tokio::test]
 async fn one_of_two_endpoints_hangs() {
     let _machine = among_others().await;
     const SLOW_RATE: u32 = 10;
-    one_of_two(Signal::STOP, SLOW_RATE, u64::from(SLOW_RATE) * 6).await;
+    one_of_two(Signal::STOP, SLOW_RATE, u64::from(SLOW_RATE) * 8).await;
 }

@@ -53,9 +53,9 @@ const IDLE_CHECK_INTERVAL: Duration = seconds(5);
 /// After a check that contradicts the last ones, and while an endpoint is dead: what changed is soon known for certain.
 const EDGE_INTERVAL: Duration = millis(500);
 const DEAD_INTERVAL: Duration = seconds(1);
-/// An answer that takes longer is none. A cell under full load must still make it.
-const CHECK_TIMEOUT: Duration = seconds(1);
-/// Failed checks until an endpoint is dead. With the times above a cell that hangs is known to within 5 s.
+/// An answer that takes longer is none. A cell under full load must still make it, on a host that has no time for it.
+const CHECK_TIMEOUT: Duration = seconds(2);
+/// Failed checks until an endpoint is dead. With the times above a cell that hangs is known within 7 s of a request.
 const CHECKS_TO_DEATH: u32 = 2;
 
 /// The cluster `name` at `place`.
