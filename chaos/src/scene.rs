@@ -86,6 +86,7 @@ impl Scene {
                 .env(router, "ALPHASWARM_NOT_READY_SECONDS", NOT_READY_SECONDS)
                 .env(router, "JWKS_REFRESH", KEYS_EVERY)
         });
+        let builder = builder.env(Part::ControlPlane, "JWKS_REFRESH", KEYS_EVERY);
         let builder = (0..ENVOYS).map(Part::Envoy).fold(builder, Builder::hold);
         let stack = builder.start().await?;
         let store = AnyStore::open(&stack.registry_url(), Open::Write).await?;
