@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use benches::world::{Fixture, TOKEN_BYTES};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use decision::shadow::Versions;
-use decision::{AuthMode, CbaMode, Policy, World, decide, decide_beside};
+use decision::{AuthMode, Bulkhead, CbaMode, Fairness, Policy, World, decide, decide_beside};
 use identity::Minter;
 use prost::Message as _;
 use registry::{Placement, Record, staging};
@@ -103,6 +103,10 @@ fn check(c: &mut Criterion) {
         registry_max_staleness: Duration::from_secs(3600),
         identity: Arc::clone(&fixture.identity),
         policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
+        fairness: Fairness {
+            bulkhead: Bulkhead::unlimited(),
+            ..Fairness::default()
+        },
         minter: Arc::new(Minter::generate("bench-router").unwrap()),
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,

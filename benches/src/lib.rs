@@ -5,7 +5,8 @@
 //! 3. [`tokens`] measures one verification beside the bare signature check, in turn.
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
 //! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
-//! 6. [`registry`] measures the cells registry at size.
+//! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
+//!    is offered more than it can do.
 //! 7. [`report`] keeps all figures in one file, with their targets.
 
 pub mod world;
@@ -21,5 +22,9 @@ pub mod rounds;
 pub mod direct;
 
 pub mod registry;
+
+pub mod plane;
+
+pub mod overload;
 
 pub mod report;

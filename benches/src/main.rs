@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use benches::direct::{self, Asking};
 use benches::estimates;
+use benches::overload;
+use benches::plane;
 use benches::registry::{self, Extent};
 use benches::report::{Figure, Report};
 use benches::rounds::{self, Loading};
@@ -39,6 +41,12 @@ struct Args {
     /// Only the cells registry.
     #[arg(long, conflicts_with_all = ["only_direct", "only_tokens"])]
     only_registry: bool,
+    /// Only many connections, and a router under overload.
+    #[arg(long, conflicts_with_all = ["only_direct", "only_tokens", "only_registry"])]
+    only_plane: bool,
+    /// Seconds of ten times the capacity.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    overload_seconds: u64,
     /// Seconds of changes while their propagation is measured.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     propagation_seconds: u64,
@@ -62,17 +70,24 @@ fn main() -> anyhow::Result<()> {
     report.merge(estimates::read(&target.join("criterion"))?);
     let mut tables = String::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if !args.only_registry {
+    let progress = Progress::stderr();
+    let all = !(args.only_direct || args.only_tokens || args.only_registry || args.only_plane);
+    if all || args.only_plane {
+        report.merge(runtime.block_on(plane::run(&progress))?);
+        let lasting = Duration::from_secs(args.overload_seconds);
+        report.merge(runtime.block_on(overload::run(lasting, &progress))?);
+    }
+    if all || args.only_direct || args.only_tokens {
         report.merge(tokens::run()?);
     }
-    if !args.only_tokens && !args.only_direct {
+    if all || args.only_registry {
         let extent = Extent {
             seconds: args.propagation_seconds,
             ten_million: args.ten_million,
         };
-        report.merge(runtime.block_on(registry::run(extent, &Progress::stderr()))?);
+        report.merge(runtime.block_on(registry::run(extent, &progress))?);
     }
-    if !args.only_tokens && !args.only_registry {
+    if all || args.only_direct {
         let (figures, found) = runtime.block_on(measure(&args))?;
         report.merge(figures);
         tables = found;

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use devkit::many;
 use devkit::postgres::Cluster;
 use devkit::progress::Progress;
+use devkit::stack::{Builder, Part, Stack};
 use registry::{AnyStore, Open};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -83,14 +84,22 @@ fn cluster() -> anyhow::Result<Cluster> {
 }
 
 /// One router on a registry of many tenants beside the dev tenants.
-struct BigStack {
-    stack: devkit::stack::Stack,
+pub(crate) struct BigStack {
+    pub(crate) stack: devkit::stack::Stack,
     folder: TempDir,
 }
 
 impl BigStack {
     async fn start(tenants: u64, progress: &Progress) -> anyhow::Result<Self> {
-        use devkit::stack::{Part, Stack};
+        Self::start_with(Stack::builder().without(Part::Envoy(0)), tenants, progress).await
+    }
+
+    /// The same for any stack.
+    pub(crate) async fn start_with(
+        builder: Builder,
+        tenants: u64,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let url = progress
             .during(
@@ -98,7 +107,7 @@ impl BigStack {
                 sqlite(&folder, tenants),
             )
             .await?;
-        let starting = Stack::builder().registry(url).without(Part::Envoy(0)).start();
+        let starting = builder.registry(url).start();
         let stack = progress.during("the router reads them", starting).await?;
         Ok(Self { stack, folder })
     }

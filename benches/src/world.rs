@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use contract::assertion::AssertionClaims;
 use contract::{CellId, LinkKind, ProviderId, TenantId};
-use decision::{Attributes, AuthMode, CbaMode, Field, Policy, World};
+use decision::{Attributes, AuthMode, Bulkhead, CbaMode, Fairness, Field, Policy, World};
 use identity::{CacheOptions, Identity, IdentityConfig, KeyRing, KeysFrom, Minter, Operators};
 use registry::snapshot::Builder;
 use registry::{
@@ -45,6 +45,7 @@ pub struct Fixture {
     pub snapshot: Snapshot,
     /// No rules: every path needs a good token.
     pub policy: Policy,
+    fairness: Fairness,
     minter: Minter,
     tenants: usize,
     key: KeyPair,
@@ -73,6 +74,10 @@ impl Fixture {
             }),
             snapshot: registry_of(tenants),
             policy: Policy::default(),
+            fairness: Fairness {
+                bulkhead: Bulkhead::unlimited(),
+                ..Fairness::default()
+            },
             minter: Minter::generate("bench-router").unwrap(),
             tenants,
             key,
@@ -93,6 +98,7 @@ impl Fixture {
             snapshot: Some(&self.snapshot),
             identity: &self.identity,
             policy: &self.policy,
+            fairness: &self.fairness,
             minter: &self.minter,
             auth_mode: AuthMode::Required,
             cba_mode: CbaMode::Enforce,
@@ -235,6 +241,7 @@ fn registry_of(tenants: usize) -> Snapshot {
                 weight: 100,
                 capacity: None,
                 runtime: None,
+                health_path: None,
             }))
             .unwrap();
     }

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::dev::DevProvider;
 
 use self::envoy::EnvoyCommand;
-use self::operator::{Explain, Jwks};
+use self::operator::{Explain, Jwks, Xds};
 use self::registry::{Cells, Hosts, Links, PlacementNoun, RegistryNoun, Revocations, Tenants};
 
 /// The whole command line.
@@ -34,7 +34,7 @@ Start here:
 
 Environment:
   REGISTRY_URL            the registry to work on (default sqlite:.alphaswarm/registry.db, the dev stack's)
-  ALPHASWARM_OPERATOR_TOKEN  what explain and jwks show the router (default: none; see their --operator-token-file)
+  ALPHASWARM_OPERATOR_TOKEN  what explain, jwks and xds show the router (default: none; see their --operator-token-file)
   ALPHASWARM_PORT_OFFSET  added to every default port on this machine
   USER                    who signs the change log, unless --actor says otherwise
   NO_COLOR                set: no colours
@@ -106,6 +106,14 @@ Examples:
   alphaswarm jwks status --operator-token-file operator.jwt"
     )]
     Jwks(Jwks),
+    /// The Envoys that take their configuration from routers.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  alphaswarm xds status --operator-token-file operator.jwt"
+    )]
+    Xds(Xds),
     /// Envoy's configuration: what in it lets requests pass undecided.
     #[command(
         subcommand,

@@ -12,6 +12,8 @@ pub mod explain;
 
 pub mod jwks;
 
+pub mod xds;
+
 pub mod envoy;
 
 pub mod cells;
@@ -30,7 +32,7 @@ pub mod revocations;
 
 pub mod completions;
 
-use crate::args::operator::Jwks;
+use crate::args::operator::{Jwks, Xds};
 use crate::args::{Command, TokenCommand};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -49,6 +51,7 @@ pub async fn run(
         Command::Resolve(args) => resolve::run(args, environment, output).await,
         Command::Explain(args) => explain::run(args, environment, output).await,
         Command::Jwks(Jwks::Status(args)) => jwks::status(&args, environment, output).await,
+        Command::Xds(Xds::Status(args)) => xds::status(args, environment, output).await,
         Command::Envoy(command) => envoy::run(command, output),
         Command::Cells(args) => cells::run(args, environment, output).await,
         Command::Tenants(args) => tenants::run(args, environment, output).await,

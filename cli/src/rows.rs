@@ -170,6 +170,7 @@ impl Row for CellLine {
         "tenants",
         "endpoints",
         "runtime",
+        "health",
         "version",
     ];
 
@@ -187,6 +188,7 @@ impl Row for CellLine {
             Field::new(tenants),
             Field::new(cell.endpoints.join(" ")),
             Field::optional(cell.runtime.as_ref()),
+            Field::optional(cell.health_path.as_ref()),
             version(self.cell.version),
         ]
     }

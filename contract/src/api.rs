@@ -2,6 +2,8 @@
 
 mod explain;
 
+mod xds;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CellId, Principal, PrincipalKind, ProviderId, TenantId};
@@ -9,6 +11,7 @@ use crate::id::{CellId, Principal, PrincipalKind, ProviderId, TenantId};
 pub use explain::{
     ExplainRequest, Explained, ExplainedLink, ExplainedRoute, ExplainedTenant, Step, StepOutcome, StepTaken,
 };
+pub use xds::{EnvoyStatus, XdsRefusal, XdsStatus};
 
 /// `/resolve`: where a request would go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

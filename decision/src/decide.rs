@@ -12,6 +12,7 @@ use crate::attributes::{Attributes, Reading};
 use crate::authorize::{authorize, exempt};
 use crate::credentials::{Credentials, ProtocolRewrite};
 use crate::denial::DenyReason;
+use crate::fairness::{Fairness, RateLimits};
 use crate::outcome::{Decision, Destination, Route};
 use crate::policy::{AuthMode, CbaMode, Class, Policy, Rule};
 use crate::question::{Found, Question, Who, check_revocation};
@@ -26,6 +27,8 @@ pub struct World<'w> {
     pub identity: &'w Identity,
     /// Route classes.
     pub policy: &'w Policy,
+    /// Whose turn it is.
+    pub fairness: &'w Fairness,
     /// Signs assertions.
     pub minter: &'w Minter,
     /// `AUTH_MODE`.
@@ -61,10 +64,16 @@ pub(crate) trait Witness<'w> {
     /// The tenant that was chosen.
     fn sees_tenant(&mut self, _tenant: &TenantView<'w>) {}
 
+    /// Counts a request that is to be let through; `false`: its tenant has sent too many.
+    fn counts(&mut self, limits: &RateLimits, tenant: &str, per_second: u32) -> bool {
+        limits.admit(tenant, per_second)
+    }
+
     /// Verifies a token.
     fn verify(
         &mut self,
-        identity: &Identity,
+        world: &World<'w>,
+        snapshot: &Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
@@ -74,15 +83,17 @@ pub(crate) trait Witness<'w> {
 /// The witness of a check: tokens are looked up in the cache, nothing is written down.
 pub(crate) struct Nobody;
 
-impl Witness<'_> for Nobody {
+impl<'w> Witness<'w> for Nobody {
     fn verify(
         &mut self,
-        identity: &Identity,
+        world: &World<'w>,
+        snapshot: &Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
-        identity.verify(token, slot, now)
+        let door = world.fairness.bulkhead.door(snapshot);
+        world.identity.verify_if(token, slot, now, &door)
     }
 }
 
@@ -122,7 +133,7 @@ pub(crate) fn walk<'w>(
         AuthMode::Required | AuthMode::Optional => Credentials::parse(attributes)?,
         AuthMode::Disabled => Credentials::default(),
     };
-    let caller = verify(&credentials, world, now, witness)?;
+    let caller = verify(&credentials, world, snapshot, now, witness)?;
     let request = Request {
         world,
         snapshot,
@@ -149,11 +160,14 @@ pub(crate) struct Caller {
 fn verify<'w>(
     credentials: &Credentials<'_>,
     world: &World<'w>,
+    snapshot: &Snapshot,
     now: i64,
     witness: &mut impl Witness<'w>,
 ) -> Result<Option<Caller>, DenyReason> {
     let refused = |refusal: Refusal, reason: fn(Refusal) -> DenyReason| {
-        if refusal.is_unavailable() {
+        if refusal.is_shed() {
+            DenyReason::Overloaded("verification")
+        } else if refusal.is_unavailable() {
             DenyReason::NotReady("keys")
         } else {
             reason(refusal)
@@ -163,7 +177,7 @@ fn verify<'w>(
         .bearer
         .map(|token| {
             witness.comes_to(Step::Token);
-            witness.verify(world.identity, token, Slot::Bearer, now)
+            witness.verify(world, snapshot, token, Slot::Bearer, now)
         })
         .transpose()
         .map_err(|refusal| refused(refusal, DenyReason::Token))?;
@@ -175,7 +189,7 @@ fn verify<'w>(
             } else {
                 Step::Token
             });
-            witness.verify(world.identity, token, Slot::Access, now)
+            witness.verify(world, snapshot, token, Slot::Access, now)
         })
         .transpose();
     match (bearer, access) {
@@ -218,6 +232,7 @@ impl<'w> Request<'_, 'w> {
             });
         }
         let found = self.ask(Who::Caller(&caller), witness)?;
+        self.check_rate(&found, witness)?;
         let assertion = self.assertion(&caller.token.assertion, &found, Some(&caller.token));
         Ok(Route {
             tenant: found.tenant.map(|tenant| tenant.id),
@@ -260,6 +275,7 @@ impl<'w> Request<'_, 'w> {
             return Ok(self.to(Destination::Platform(platform)));
         }
         let found = self.ask(Who::Host, witness)?;
+        self.check_rate(&found, witness)?;
         // Without a token there is nothing to keep the assertion in; dev modes may mint one a request.
         let assertion = self.assertion(&AssertionSlot::default(), &found, None);
         Ok(Route {
@@ -280,6 +296,24 @@ impl<'w> Request<'_, 'w> {
         };
         witness.sees_question(&question);
         question.answer(self.snapshot, witness)
+    }
+
+    /// Last, so that what is denied anyway does not count against the tenant.
+    fn check_rate(&self, found: &Found<'w>, witness: &mut impl Witness<'w>) -> Result<(), DenyReason> {
+        let Some(tenant) = &found.tenant else {
+            return Ok(());
+        };
+        let Some(per_second) = tenant
+            .requests_per_second
+            .or(self.world.policy.requests_per_second())
+        else {
+            return Ok(());
+        };
+        if witness.counts(&self.world.fairness.limits, tenant.id, per_second) {
+            Ok(())
+        } else {
+            Err(DenyReason::RateLimited)
+        }
     }
 
     fn to(&self, destination: Destination<'w>) -> Route<'w> {

@@ -65,6 +65,12 @@ pub enum DenyReason {
     /// The placement's cell is not there, not active yet, or retired.
     #[error("cell does not serve")]
     CellNotServing,
+    /// The tenant sends more than the registry lets it.
+    #[error("more requests than the tenant's limit")]
+    RateLimited,
+    /// There is no time for it.
+    #[error("overloaded: {0}")]
+    Overloaded(&'static str),
     /// There is no snapshot, none that is fresh enough, or no key.
     #[error("not ready: {0}")]
     NotReady(&'static str),
@@ -103,6 +109,8 @@ impl DenyReason {
             Self::CellClaim => Code::CellMismatch,
             Self::Moving => Code::TenantMoving,
             Self::NoPlacement | Self::CellNotServing => Code::CellUnavailable,
+            Self::RateLimited => Code::RateLimited,
+            Self::Overloaded(_) => Code::Overloaded,
             Self::NotReady(_) => Code::NotReady,
         }
     }

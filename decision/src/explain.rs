@@ -11,11 +11,12 @@ use contract::api::{
 };
 use contract::assertion::Access;
 use contract::{CellId, TenantId};
-use identity::{Explanation, Identity, Refusal, Slot, VerifiedClaims, VerifiedToken};
+use identity::{Explanation, Refusal, Slot, VerifiedClaims, VerifiedToken};
 use registry::{CellState, LinkState, Phase, Snapshot, TenantState, TenantView};
 
 use crate::attributes::Attributes;
 use crate::decide::{Witness, World, walk};
+use crate::fairness::RateLimits;
 use crate::policy::{Class, Rule};
 
 /// Decides as [`decide`](crate::decide()) does and tells the way. Neither the answer nor anything in it holds a token
@@ -103,14 +104,20 @@ impl<'w> Witness<'w> for Story<'w> {
         self.tenant = Some(*tenant);
     }
 
+    /// An operator's question takes nothing from the tenant's rate, and is answered as if there were none.
+    fn counts(&mut self, _limits: &RateLimits, _tenant: &str, _per_second: u32) -> bool {
+        true
+    }
+
     fn verify(
         &mut self,
-        identity: &Identity,
+        world: &World<'w>,
+        _snapshot: &Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
-        let (verdict, story) = identity.explain(token, slot, now);
+        let (verdict, story) = world.identity.explain(token, slot, now);
         let [principal, beside] = &mut self.tokens;
         *(if principal.is_none() { principal } else { beside }) = Some(story);
         verdict.map(Arc::new)

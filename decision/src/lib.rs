@@ -11,6 +11,9 @@
 //! 6. [`placement`]: the permit's tenant is in one cell, or on its way.
 //! 7. [`outcome`]: an allow names the cell; a denial has one reason for the operator and one code for the client.
 //!
+//! Step 3 is bounded for tokens that nobody has seen before, and a tenant's requests are counted before the assertion is
+//! minted: [`fairness`].
+//!
 //! Steps 4 to 6 and the revocations are the `question` that the registry is asked; [`shadow`] asks it of a second version.
 //!
 //! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it. [`explain`] takes
@@ -38,12 +41,15 @@ pub mod decide;
 
 pub mod shadow;
 
+pub mod fairness;
+
 pub mod explain;
 
 pub use attributes::{Attributes, Field};
 pub use decide::{World, decide};
 pub use denial::{DenyReason, StepUp};
 pub use explain::explain;
+pub use fairness::{Bulkhead, Fairness};
 pub use outcome::{Decision, Destination, Route};
 pub use policy::{AuthMode, CbaMode, Policy};
 pub use shadow::decide_beside;

@@ -126,6 +126,7 @@ pub struct Policy {
     strictest: Rule,
     platforms: Vec<Platform>,
     cors_origins: Vec<String>,
+    requests_per_second: Option<u32>,
     generation: u64,
 }
 
@@ -162,6 +163,12 @@ impl Policy {
         &self.cors_origins
     }
 
+    /// What one router admits of a tenant that has no limit of its own; `None`: anything.
+    #[must_use]
+    pub const fn requests_per_second(&self) -> Option<u32> {
+        self.requests_per_second
+    }
+
     /// Which load of the file this is.
     #[must_use]
     pub const fn generation(&self) -> u64 {
@@ -181,6 +188,7 @@ impl Default for Policy {
             },
             platforms: Vec::new(),
             cors_origins: Vec::new(),
+            requests_per_second: None,
             generation: 0,
         }
     }

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use identity::{Identity, Refusal, Slot, VerifiedToken};
+use identity::{Refusal, Slot, VerifiedToken};
 use registry::Snapshot;
 
 use crate::attributes::Attributes;
@@ -128,11 +128,12 @@ impl<'w> Witness<'w> for Beside<'w> {
 
     fn verify(
         &mut self,
-        identity: &Identity,
+        world: &World<'w>,
+        snapshot: &Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
-        Nobody.verify(identity, token, slot, now)
+        Nobody.verify(world, snapshot, token, slot, now)
     }
 }

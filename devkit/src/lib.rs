@@ -12,7 +12,8 @@
 //! 7. [`stack`] starts all of it in order and gives handles; [`up`] is a stack in the foreground.
 //! 8. [`postgres`] is a database server for tests, [`many`] a registry of many tenants; [`skip`] names what a machine
 //!    cannot run.
-//! 9. [`load`] sends requests at a constant rate; [`cpu`] tells what they cost. [`cable`] is a connection that can fail.
+//! 9. [`load`] sends requests at a constant rate, [`crowd`] holds many connections open; [`cpu`] tells what they cost.
+//!    [`cable`] is a connection that can fail.
 
 pub mod dev;
 
@@ -49,6 +50,8 @@ pub mod many;
 pub mod skip;
 
 pub mod load;
+
+pub mod crowd;
 
 pub mod cpu;
 

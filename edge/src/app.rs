@@ -22,6 +22,9 @@ use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::mover::{Carrier, MoverOptions};
 
+/// How often the service manager is told of readiness, where it changed.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What endpoints answer from. Cloning is cheap.
 #[derive(Clone)]
 pub struct ControlPlane {
@@ -83,6 +86,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .map_err(anyhow::Error::msg)?;
     let listener = Listener {
         tls: tls.clone(),
+        handshakes_failed: metrics.handshakes_failed.clone(),
         ..listener
     };
     let store = AnyStore::open(&config.registry_url, Open::Create)
@@ -163,9 +167,14 @@ impl Bound {
     pub async fn serve(mut self, stop: impl Future<Output = ()>) {
         let routes = endpoint::routes(self.state.clone());
         let serving = tokio::spawn(self.listener.serve(routes, self.serving_stopped, self.drain));
+        self.background
+            .spawn(service::systemd::watchdog(self.background_stopped.clone()));
+        self.background
+            .spawn(tell_manager(self.state.clone(), self.background_stopped.clone()));
         tracing::info!("serving");
         stop.await;
         tracing::info!("draining");
+        service::systemd::stopping();
         self.stop_serving.fire();
         let _ = serving.await;
         self.stop_background.fire();
@@ -189,6 +198,19 @@ impl ControlPlane {
             pending.push("registry".to_owned());
         }
         pending
+    }
+}
+
+/// Tells the service manager when this process becomes useful, and what it waits for.
+async fn tell_manager(state: ControlPlane, stopped: Shutdown) {
+    let mut manager = service::systemd::Told::default();
+    let mut stopped = std::pin::pin!(stopped.fired());
+    loop {
+        manager.pending(&state.pending());
+        tokio::select! {
+            () = &mut stopped => return,
+            () = tokio::time::sleep(TELL_INTERVAL) => {}
+        }
     }
 }
 

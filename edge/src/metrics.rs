@@ -34,6 +34,8 @@ pub struct Metrics {
     pub registry_version: Gauge,
     /// Failed reloads of certificates.
     pub certificate_errors: Counter,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: Counter,
 }
 
 impl Metrics {
@@ -57,6 +59,7 @@ impl Metrics {
         let connections = Gauge::default();
         let registry_version = Gauge::default();
         let certificate_errors = Counter::default();
+        let handshakes_failed = Counter::default();
         registry.register("writes", "Commands, by what came of them", writes.clone());
         registry.register("connections", "Open connections", connections.clone());
         registry.register(
@@ -70,6 +73,12 @@ impl Metrics {
             certificate_errors.clone(),
         );
         registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed",
+            handshakes_failed.clone(),
+        );
+        service::build_info::register(&mut registry);
+        registry.register(
             "log_lines_dropped",
             "Log lines dropped because their reader was too slow",
             service::log::lines_dropped(),
@@ -82,6 +91,7 @@ impl Metrics {
             connections,
             registry_version,
             certificate_errors,
+            handshakes_failed,
         }
     }
 

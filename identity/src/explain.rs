@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use contract::ProviderId;
 use serde::{Deserialize, Serialize};
 
+use crate::admission::Unbounded;
 use crate::claims::{ProviderKind, VerifiedClaims};
 use crate::json::{Json, Object};
 use crate::refusal::{Refusal, Rule};
@@ -68,7 +69,7 @@ impl Identity {
         now: i64,
     ) -> (Result<VerifiedToken, Refusal>, Explanation) {
         let mut told = Explanation::default();
-        let verdict = self.verify_in_full(token, slot, now, |step| match step {
+        let verdict = self.verify_in_full(token, slot, now, &Unbounded, |step| match step {
             Step::Issuer(config) => {
                 told.provider = Some(config.id().clone());
                 told.provider_kind = Some(config.kind());

@@ -24,6 +24,8 @@
 
 pub mod redact;
 
+pub mod admission;
+
 pub mod verify;
 
 pub mod unverified;
@@ -64,6 +66,7 @@ pub mod jws_only;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 
+pub use admission::{Admission, Claimed, Share};
 pub use assertion::{AssertionKeys, AssertionSlot, Minter, Placed};
 pub use claims::{ExternalId, ProviderKind, VerifiedClaims};
 pub use config::{ConfigErrors, IdentityConfig, ProviderConfig};

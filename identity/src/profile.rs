@@ -25,7 +25,7 @@ pub(crate) enum Profile {
     Access(Access),
 }
 
-/// What a profile reads from a token whose signature is good.
+/// What a profile reads from a token. Before the signature is checked it only serves [`crate::admission`].
 pub(crate) struct Reading<'c> {
     pub(crate) subject: String,
     pub(crate) kind: PrincipalKind,

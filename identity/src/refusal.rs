@@ -63,6 +63,8 @@ rules! {
     KeysStale = "keys_stale", "the provider's keys are too old to be trusted";
     /// No key of that name, also no longer.
     UnknownKid = "unknown_kid", "no key of this name at the provider";
+    /// Its tenant has had its share of verifications for now.
+    NoTime = "no_time", "no time to verify it: too many new tokens of its tenant, or of tenants that nobody knows";
     /// Not signed by that key.
     Signature = "signature", "the signature does not verify";
     /// Entra: the key belongs to another issuer, or does not say to which.
@@ -145,6 +147,12 @@ impl Refusal {
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self.rule, Rule::NoKeys | Rule::KeysStale)
+    }
+
+    /// Whether the token was not judged because there was no time: 503 `overloaded` rather than 401.
+    #[must_use]
+    pub const fn is_shed(&self) -> bool {
+        matches!(self.rule, Rule::NoTime)
     }
 }
 

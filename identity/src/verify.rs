@@ -14,6 +14,7 @@ use contract::ProviderId;
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 
+use crate::admission::{Admission, Unbounded};
 use crate::assertion::AssertionSlot;
 use crate::claims::{ProviderKind, VerifiedClaims};
 use crate::config::{IdentityConfig, ProviderConfig};
@@ -224,6 +225,18 @@ impl Identity {
     ///
     /// A token seen before costs its SHA-256 and one cache lookup; its times and its key are judged again each time.
     pub fn verify(&self, token: &str, slot: Slot, now: i64) -> Result<Arc<VerifiedToken>, Refusal> {
+        self.verify_if(token, slot, now, &Unbounded)
+    }
+
+    /// The same, but a token that was not seen before is verified only if `admission` has time for it; else the rule is
+    /// [`Rule::NoTime`], which nobody remembers.
+    pub fn verify_if(
+        &self,
+        token: &str,
+        slot: Slot,
+        now: i64,
+        admission: &impl Admission,
+    ) -> Result<Arc<VerifiedToken>, Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rule::Size.into());
         }
@@ -245,7 +258,7 @@ impl Identity {
             return Err(refused.rule.into());
         }
         self.counts.add(Found::Miss);
-        match self.verify_in_full(token, slot, now, |_| {}) {
+        match self.verify_in_full(token, slot, now, admission, |_| {}) {
             Ok(verified) => {
                 let verified = Arc::new(verified);
                 self.verified.insert(key, Arc::clone(&verified));

@@ -169,6 +169,9 @@ pub struct CellSettings {
     /// As in [`crate::model::Cell`].
     #[serde(default)]
     pub runtime: Option<String>,
+    /// As in [`crate::model::Cell`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
 }
 
 /// What an operator chooses about a tenant.

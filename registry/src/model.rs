@@ -65,6 +65,10 @@ pub struct Cell {
     /// Base URL of its workload runtime, which fences tenants that move away.
     #[serde(default)]
     pub runtime: Option<String>,
+    /// What Envoy asks each endpoint for, again and again: an answer of 2xx says that it serves. Without one Envoy only
+    /// sees whether a connection can be opened, and takes a cell that hangs for one that is slow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
 }
 
 /// Where a tenant is in its life: `pending → active ⇄ suspended`.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use decision::Policy;
+use decision::{Bulkhead, Fairness, Policy};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
@@ -23,6 +23,7 @@ use crate::heartbeat::{self, Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
+use crate::overload::Gate;
 use crate::readiness::Readiness;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
@@ -32,6 +33,9 @@ use crate::{access_log, following, grpc, policy_file, shadow};
 
 /// How often readiness is copied into gRPC health and the gauges are refreshed.
 const READINESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// One `CheckRequest`: Envoy's headers are at most 60 KiB, and a few of them come with it.
+const MAX_CHECK_BYTES: usize = 128 * 1024;
 
 /// A router whose sockets are bound and whose state is loading; nothing is served yet.
 pub struct Bound {
@@ -81,7 +85,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .map(ServerTls::load)
         .transpose()
         .map_err(anyhow::Error::msg)?;
-    let grpc = listen("grpc", config.grpc, tls.clone(), true, &metrics).await?;
+    let grpc = Listener {
+        // Checks only. An xDS stream never ends by itself: a GOAWAY would leave its connection half open for good, and
+        // ending the stream would only have the same state sent again.
+        max_age: config.connection_max_age,
+        ..listen("grpc", config.grpc, tls.clone(), true, &metrics).await?
+    };
     let http = listen("http", config.http, None, false, &metrics).await?;
     let control = listen("control", config.control, tls.clone(), false, &metrics).await?;
 
@@ -139,6 +148,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         registry_max_staleness: config.registry_max_staleness,
         identity: identity.clone(),
         policy: policy.clone(),
+        fairness: Fairness {
+            bulkhead: config
+                .verification_cpu
+                .map_or_else(Bulkhead::unlimited, Bulkhead::new),
+            ..Fairness::default()
+        },
         minter: minter.clone(),
         auth_mode: config.auth_mode,
         cba_mode: config.cba_mode,
@@ -244,6 +259,7 @@ async fn listen(
     Ok(Listener {
         tls,
         http2_only,
+        handshakes_failed: metrics.handshakes_failed(name),
         ..listener.map_err(anyhow::Error::msg)?
     })
 }
@@ -276,12 +292,14 @@ impl Bound {
             mut background,
             ..
         } = self;
+        background.spawn(service::systemd::watchdog(self.background_stopped.clone()));
         let (health, health_service) = tonic_health::server::health_reporter();
         background.spawn(report_health(
             readiness.clone(),
             edge.clone(),
             kept,
             streams.clone(),
+            xds.clone(),
             metrics.clone(),
             health,
             self.background_stopped,
@@ -289,11 +307,19 @@ impl Bound {
 
         let (stop_checks, checks_stopped) = drain::signal();
         let (stop_probes, probes_stopped) = drain::signal();
-        let ext_authz = AuthorizationServer::new(ExtAuthz::new(edge.clone()));
-        let checks = grpc::Grpc::new(ext_authz, tonic::service::Routes::new(health_service));
+        let ext_authz =
+            AuthorizationServer::new(ExtAuthz::new(edge.clone())).max_decoding_message_size(MAX_CHECK_BYTES);
+        let gate = Gate::new(config.bounds, metrics.clone());
+        let checks = grpc::Grpc::new(gate, ext_authz, tonic::service::Routes::new(health_service));
         let access_log =
             access_log::service(streams, metrics.streams_uncounted.clone(), checks_stopped.clone());
-        let control_routes = control::routes(Control { edge: edge.clone() }, xds.service(), access_log);
+        let control_routes = control::routes(
+            Control {
+                edge: edge.clone(),
+                xds: xds.clone(),
+            },
+            access_log,
+        );
         let probes = http::routes(Http {
             edge,
             fleet,
@@ -309,6 +335,7 @@ impl Bound {
 
         stop.await;
         tracing::info!("draining");
+        service::systemd::stopping();
         readiness.start_draining();
         tokio::time::sleep(config.not_ready).await;
         xds.close(); // its streams never end by themselves
@@ -332,14 +359,18 @@ async fn report_health(
     edge: Arc<Edge>,
     kept: Kept,
     streams: Arc<Streams>,
+    xds: Xds,
     metrics: Metrics,
     health: tonic_health::server::HealthReporter,
     stopped: Shutdown,
 ) {
     use tonic_health::ServingStatus;
     let mut stopped = std::pin::pin!(stopped.fired());
+    let mut manager = service::systemd::Told::default();
     loop {
-        let ready = readiness.pending().is_empty();
+        let pending = readiness.pending();
+        manager.pending(&pending);
+        let ready = pending.is_empty();
         let status = if ready {
             ServingStatus::Serving
         } else {
@@ -350,6 +381,11 @@ async fn report_health(
         copy_gauges(&edge, &kept, &metrics);
         let open = streams.count(Instant::now());
         metrics.streams_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+        let (envoys, behind) = xds.count();
+        metrics.xds_envoys.set(i64::try_from(envoys).unwrap_or(i64::MAX));
+        metrics
+            .xds_envoys_behind
+            .set(i64::try_from(behind).unwrap_or(i64::MAX));
         tokio::select! {
             () = &mut stopped => return,
             () = tokio::time::sleep(READINESS_INTERVAL) => {}

@@ -15,6 +15,7 @@ use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Variable, variable};
 use service::tls::TlsFiles;
 
+use crate::overload::Bounds;
 use crate::resolve::ResolveFrom;
 
 /// Every variable that the router reads, in the order in which `--help` and `--print-config` show them.
@@ -59,7 +60,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "FORWARD_TOKEN",
         "forward",
-        "forward | strip: whether cells receive the credential headers",
+        "forward | strip: whether cells receive the credential headers (Cloudflare's cookie: envoy/strip-access-cookie.yaml)",
     ),
     variable(
         "RESOLVE_FROM",
@@ -119,6 +120,21 @@ pub const VARIABLES: &[Variable] = &[
         "1: a mesh does mTLS; plain gRPC off loopback is meant",
     ),
     variable(
+        "ALPHASWARM_MAX_CHECKS",
+        "4096",
+        "checks under way at once; more are refused with 503 overloaded",
+    ),
+    variable(
+        "ALPHASWARM_CHECK_QUEUE",
+        "20ms",
+        "how long checks may have to wait for their turn all the time (a burst: 150ms); later ones are refused with 503 overloaded",
+    ),
+    variable(
+        "ALPHASWARM_VERIFICATION_CPU",
+        "80%",
+        "share of the CPU for verifying new tokens, one tenant half of it at most; a tenant that takes more gets 503 overloaded; off: no bound",
+    ),
+    variable(
         "ALPHASWARM_DRAIN_SECONDS",
         "20",
         "longest drain after that; both together below the orchestrator's grace period (30 s in Kubernetes)",
@@ -127,6 +143,11 @@ pub const VARIABLES: &[Variable] = &[
         "ALPHASWARM_NOT_READY_SECONDS",
         "5",
         "how long after SIGTERM readiness fails before the drain starts, for Envoy and load balancers to notice",
+    ),
+    variable(
+        "ALPHASWARM_CONNECTION_MAX_AGE_SECONDS",
+        "600",
+        "how old an ext_authz connection becomes before it is asked to end (GOAWAY), so that Envoys find new routers; 0: no limit",
     ),
     variable(
         "ALPHASWARM_LOG",
@@ -177,10 +198,16 @@ pub struct Config {
     pub control: SocketAddr,
     /// mTLS for the gRPC listeners.
     pub tls: Option<TlsFiles>,
+    /// `ALPHASWARM_MAX_CHECKS`, `ALPHASWARM_CHECK_QUEUE`.
+    pub bounds: Bounds,
+    /// `ALPHASWARM_VERIFICATION_CPU`, 0 to 1; `None`: no bound.
+    pub verification_cpu: Option<f64>,
     /// `ALPHASWARM_DRAIN_SECONDS`.
     pub drain: Duration,
     /// `ALPHASWARM_NOT_READY_SECONDS`.
     pub not_ready: Duration,
+    /// `ALPHASWARM_CONNECTION_MAX_AGE_SECONDS`.
+    pub connection_max_age: Option<Duration>,
     /// `--unsafe-print-token-prefixes`, the one setting that is no variable: nobody inherits it by accident.
     pub print_token_prefixes: bool,
     /// `ALPHASWARM_LOG`.

@@ -1,5 +1,5 @@
 //! The control listener (9192): xDS and the access-log service for Envoy, and what operators may ask of a running router: [`explain`], the state of
-//! providers' keys, the registry records that are set aside.
+//! providers' keys, the registry records that are set aside, the Envoys and what they have.
 
 mod explain;
 
@@ -16,28 +16,32 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use identity::{Slot, VerifiedToken};
 use serde::Serialize;
 
+use crate::access_log;
 use crate::world::{Edge, unix_seconds};
-use crate::{access_log, xds};
+use crate::xds::Xds;
 
 /// What the control listener serves from.
 #[derive(Clone)]
 pub struct Control {
     /// The world of the checks.
     pub edge: Arc<Edge>,
+    /// The Envoys.
+    pub xds: Xds,
 }
 
 /// What an operator's token must hold to read.
 const READ_SCOPE: &str = "cluster:read";
 
 /// What Envoy uses beside the operator endpoints.
-pub fn routes(control: Control, xds: xds::Service, access_log: access_log::Service) -> Router {
-    tonic::service::Routes::new(xds)
+pub fn routes(control: Control, access_log: access_log::Service) -> Router {
+    tonic::service::Routes::new(control.xds.service())
         .add_service(access_log)
         .into_axum_router()
         .merge(
             Router::new()
                 .route("/registry/set-aside", get(set_aside))
                 .route("/jwks/status", get(jwks_status))
+                .route("/xds/status", get(xds_status))
                 .route("/explain", post(explain::explain))
                 .with_state(control),
         )
@@ -55,6 +59,14 @@ async fn set_aside(State(control): State<Control>, headers: HeaderMap) -> Respon
 async fn jwks_status(State(control): State<Control>, headers: HeaderMap) -> Response {
     match authorize(&control.edge, &headers) {
         Ok(_) => answer(control.edge.identity.status()),
+        Err(code) => refuse(code),
+    }
+}
+
+/// Which Envoys are connected, what they have, and what they refused.
+async fn xds_status(State(control): State<Control>, headers: HeaderMap) -> Response {
+    match authorize(&control.edge, &headers) {
+        Ok(_) => answer(control.xds.status(control.edge.minter.router_id())),
         Err(code) => refuse(code),
     }
 }

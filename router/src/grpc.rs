@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -10,17 +11,21 @@ use hyper::body::Incoming;
 use tonic::server::NamedService;
 use tower::Service;
 
+use crate::overload::Gate;
+
 /// `Check` beside everything else. `Check` is called directly, without a router in between: it is the hot path.
 #[derive(Clone)]
 pub struct Grpc<A> {
+    gate: Arc<Gate>,
     check: A,
     rest: axum::Router,
 }
 
 impl<A> Grpc<A> {
-    /// `check` serves ext_authz, `rest` everything else.
-    pub fn new(check: A, rest: tonic::service::Routes) -> Self {
+    /// `check` serves ext_authz behind `gate`, `rest` everything else.
+    pub fn new(gate: Arc<Gate>, check: A, rest: tonic::service::Routes) -> Self {
         Self {
+            gate,
             check,
             rest: rest.into_axum_router(),
         }
@@ -48,8 +53,16 @@ where
             .and_then(|p| p.strip_prefix(A::NAME))
             .is_some_and(|p| p.starts_with('/'));
         if is_check {
+            let Some(pass) = self.gate.arrive() else {
+                return Box::pin(std::future::ready(Ok(self.gate.refusal())));
+            };
             let answer = self.check.call(request);
-            Box::pin(async move { answer.await.map(|response| response.map(Body::new)) })
+            Box::pin(async move {
+                if !pass.begin() {
+                    return Ok(pass.refusal());
+                }
+                answer.await.map(|response| response.map(Body::new))
+            })
         } else {
             let answer = self.rest.call(request);
             Box::pin(answer)

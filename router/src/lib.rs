@@ -2,6 +2,7 @@
 //!
 //! # The life of a check
 //!
+//! 0. [`overload`]: a check that could not be answered in time is refused before it is read.
 //! 1. [`ext_authz`]: Envoy's `CheckRequest` becomes `decision::Attributes`; Envoy's types end there. The same check
 //!    over HTTP, for other proxies, is [`resolve`].
 //! 2. [`world`]: one consistent view of registry, keys, policy and mode is taken, and `decision::decide` runs on it.
@@ -15,6 +16,8 @@
 //! [`heartbeat`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
 //! [`access_log`] with its [`streams`]);
 //! [`telemetry`].
+
+pub mod overload;
 
 pub mod ext_authz;
 

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use decision::shadow::Change;
-use decision::{Attributes, Decision};
+use decision::{Attributes, Decision, DenyReason};
 use prometheus_client::metrics::counter::Counter;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Shed};
 
 /// What one check came to, for the log and for the response.
 pub struct Outcome<'a, 'w> {
@@ -104,6 +104,11 @@ impl Record<'_> {
             Decision::Deny(reason) => {
                 let code = reason.code();
                 self.metrics.denied(code).map(Counter::inc);
+                if matches!(reason, DenyReason::Overloaded(_)) {
+                    // Thousands a second: counted, not told one by one.
+                    self.metrics.shed(Shed::Verification);
+                    return;
+                }
                 tracing::info!(
                     target: "decision",
                     outcome = "deny",

@@ -22,7 +22,7 @@ use crate::outcome::Outcome;
 pub fn check_response(outcome: &Outcome<'_, '_>) -> CheckResponse {
     match &outcome.decision {
         Decision::Allow(route) => allowed(route, outcome.strip_token),
-        Decision::Deny(reason) => denied(reason, outcome.attributes.request_id),
+        Decision::Deny(reason) => refused(reason, outcome.attributes.request_id),
     }
 }
 
@@ -90,7 +90,9 @@ fn allowed(route: &Route<'_>, strip_token: bool) -> CheckResponse {
     }
 }
 
-fn denied(reason: &DenyReason, request_id: &str) -> CheckResponse {
+/// `CheckResponse` of a denial, also of one that was not decided.
+#[must_use]
+pub fn refused(reason: &DenyReason, request_id: &str) -> CheckResponse {
     let denial = Denial::of(reason, request_id);
     let code = reason.code();
     let response = DeniedHttpResponse {
@@ -106,7 +108,7 @@ fn denied(reason: &DenyReason, request_id: &str) -> CheckResponse {
         body: denial.body,
     };
     // "Cannot decide" counts as an error in Envoy's statistics, a denial as a denial.
-    let response = if matches!(reason, DenyReason::NotReady(_)) {
+    let response = if matches!(reason, DenyReason::NotReady(_) | DenyReason::Overloaded(_)) {
         HttpResponse::ErrorResponse(response)
     } else {
         HttpResponse::DeniedResponse(response)
@@ -240,9 +242,11 @@ mod tests {
             DenyReason::UnknownTenant,
             DenyReason::Moving,
             DenyReason::NotReady("x"),
+            DenyReason::RateLimited,
+            DenyReason::Overloaded("x"),
             DenyReason::StepUp(step_up(Some(300), false)),
         ] {
-            let response = denied(&reason, "");
+            let response = refused(&reason, "");
             assert_ne!(response.status.unwrap().code, 0, "{reason}");
             let (Some(HttpResponse::DeniedResponse(http)) | Some(HttpResponse::ErrorResponse(http))) =
                 response.http_response

@@ -37,10 +37,45 @@ pub struct ChangeLabel {
     change: &'static str,
 }
 
+/// Why a check was refused unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// `ALPHASWARM_MAX_CHECKS` were under way.
+    TooMany,
+    /// It had waited too long for its turn.
+    Waited,
+    /// Its token was new, and its tenant has had its share of verifications.
+    Verification,
+}
+
+impl Shed {
+    const ALL: [Self; 3] = [Self::TooMany, Self::Waited, Self::Verification];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::Waited => "waited",
+            Self::Verification => "verification",
+        }
+    }
+}
+
+/// The label of refused checks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShedLabel {
+    cause: &'static str,
+}
+
 /// The label of errors in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SourceLabel {
     source: &'static str,
+}
+
+/// The label of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabel {
+    listener: &'static str,
 }
 
 /// Every metric of the router.
@@ -51,6 +86,7 @@ pub struct Metrics {
     pub allowed: Counter,
     denied: Arc<[(Code, Counter)]>,
     shadowed: Arc<[(Change, Counter)]>,
+    shed: [Counter; Shed::ALL.len()],
     /// Checks whose caller went away, or that unwound, before an outcome.
     pub cancelled: Counter,
     /// Time in the decision, in seconds.
@@ -75,8 +111,13 @@ pub struct Metrics {
     pub refresh_errors: Family<SourceLabel, Counter>,
     /// Open connections of all listeners.
     pub connections: Gauge,
+    handshakes_failed: Family<ListenerLabel, Counter>,
     /// xDS updates that an Envoy refused.
     pub xds_nacks: Counter,
+    /// Envoys that take their configuration here.
+    pub xds_envoys: Gauge,
+    /// Of them: those that have not all that they should have.
+    pub xds_envoys_behind: Gauge,
     /// Long streams that Envoys hold open, as told by their access logs.
     pub streams_open: Gauge,
     /// Entries about long streams that were not counted because there are too many.
@@ -103,7 +144,10 @@ impl Metrics {
         let cells = Gauge::default();
         let refresh_errors = Family::<SourceLabel, Counter>::default();
         let connections = Gauge::default();
+        let handshakes_failed = Family::<ListenerLabel, Counter>::default();
         let xds_nacks = Counter::default();
+        let xds_envoys = Gauge::default();
+        let xds_envoys_behind = Gauge::default();
         let streams_open = Gauge::default();
         let streams_uncounted = Counter::default();
         let verifier = VerifierMetrics::register(&mut registry);
@@ -131,6 +175,18 @@ impl Metrics {
             })
             .collect();
 
+        let shed_family = Family::<ShedLabel, Counter>::default();
+        let shed = Shed::ALL.map(|cause| {
+            let label = ShedLabel {
+                cause: cause.as_str(),
+            };
+            shed_family.get_or_create(&label).clone()
+        });
+        registry.register(
+            "checks_shed",
+            "Checks refused as overloaded, by cause",
+            shed_family,
+        );
         registry.register(
             "checks_shadowed",
             "Checks that a staged set was evaluated on, by what it would change",
@@ -199,9 +255,25 @@ impl Metrics {
             connections.clone(),
         );
         registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed, by listener",
+            handshakes_failed.clone(),
+        );
+        service::build_info::register(&mut registry);
+        registry.register(
             "xds_nacks",
             "xDS updates that an Envoy refused",
             xds_nacks.clone(),
+        );
+        registry.register(
+            "xds_envoys",
+            "Envoys that take their configuration here",
+            xds_envoys.clone(),
+        );
+        registry.register(
+            "xds_envoys_behind",
+            "Connected Envoys that have not all that they should have",
+            xds_envoys_behind.clone(),
         );
         registry.register(
             "streams_open",
@@ -223,6 +295,7 @@ impl Metrics {
             allowed,
             denied,
             shadowed,
+            shed,
             cancelled,
             check_seconds,
             cell_claims_audited,
@@ -235,7 +308,10 @@ impl Metrics {
             cells,
             refresh_errors,
             connections,
+            handshakes_failed,
             xds_nacks,
+            xds_envoys,
+            xds_envoys_behind,
             streams_open,
             streams_uncounted,
             verifier,
@@ -251,6 +327,16 @@ impl Metrics {
             .map(|(_, counter)| counter)
     }
 
+    /// Counts a check that was refused for want of time.
+    pub fn shed(&self, cause: Shed) {
+        let [too_many, waited, verification] = &self.shed;
+        match cause {
+            Shed::TooMany => too_many.inc(),
+            Shed::Waited => waited.inc(),
+            Shed::Verification => verification.inc(),
+        };
+    }
+
     /// The counter of what a staged set would change.
     #[must_use]
     pub fn shadowed(&self, change: Change) -> Option<&Counter> {
@@ -258,6 +344,14 @@ impl Metrics {
             .iter()
             .find(|(known, _)| *known == change)
             .map(|(_, counter)| counter)
+    }
+
+    /// The counter of a listener's failed TLS handshakes, with its series from the start.
+    #[must_use]
+    pub fn handshakes_failed(&self, listener: &'static str) -> Counter {
+        self.handshakes_failed
+            .get_or_create(&ListenerLabel { listener })
+            .clone()
     }
 
     /// Counts a failed reload or refresh.

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use contract::api::Explained;
 use decision::{
-    Attributes, AuthMode, CbaMode, Decision, DenyReason, Policy, World, decide, decide_beside, explain,
+    Attributes, AuthMode, CbaMode, Decision, DenyReason, Fairness, Policy, World, decide, decide_beside,
+    explain,
 };
 use identity::{Explanation, Identity, Minter};
 use registry::{Reader, Snapshot};
@@ -26,6 +27,8 @@ pub struct Edge {
     pub identity: Arc<Identity>,
     /// The policy file as last loaded.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// What one tenant may take of the time.
+    pub fairness: Fairness,
     /// This router's signing key.
     pub minter: Arc<Minter>,
     /// `AUTH_MODE`.
@@ -93,6 +96,7 @@ impl Edge {
             snapshot: self.is_fresh().then_some(snapshot),
             identity: &self.identity,
             policy,
+            fairness: &self.fairness,
             minter: &self.minter,
             auth_mode: self.auth_mode,
             cba_mode: self.cba_mode,

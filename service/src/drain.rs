@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::watch;
 
 /// One shutdown signal for every task.
@@ -48,19 +47,37 @@ pub fn terminated() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// The connections of one listener that are to end gracefully.
-#[derive(Default)]
-pub struct Connections(GracefulShutdown);
+#[derive(Debug)]
+pub struct Connections(watch::Sender<bool>);
+
+/// What a connection holds for as long as it lives.
+#[derive(Debug)]
+pub struct Watcher(watch::Receiver<bool>);
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Watcher {
+    /// Resolves when the connection is to finish.
+    pub async fn asked(&mut self) {
+        let _ = self.0.wait_for(|asked| *asked).await;
+    }
+}
 
 impl Connections {
-    /// Watches a connection.
+    /// For one connection.
     #[must_use]
     pub fn watcher(&self) -> Watcher {
-        self.0.watcher()
+        Watcher(self.0.subscribe())
     }
 
     /// Asks every connection to finish (GOAWAY on HTTP/2) and waits until all have, at most `deadline`. Returns
     /// whether all did.
     pub async fn drain(self, deadline: Duration) -> bool {
-        tokio::time::timeout(deadline, self.0.shutdown()).await.is_ok()
+        self.0.send_replace(true);
+        tokio::time::timeout(deadline, self.0.closed()).await.is_ok()
     }
 }

@@ -7,6 +7,7 @@
 //! 4. [`tls`]: mTLS whose certificates are reloaded.
 //! 5. [`serve`]: one accept loop with limits and deadlines.
 //! 6. [`drain`]: how a process goes.
+//! 7. [`systemd`]: what the service manager is told of all this; [`build_info`]: what exactly it is that runs.
 
 pub mod settings;
 
@@ -19,3 +20,7 @@ pub mod tls;
 pub mod serve;
 
 pub mod drain;
+
+pub mod systemd;
+
+pub mod build_info;

@@ -1,6 +1,12 @@
-//! One accept loop for every listener: TLS where configured, limits, graceful end.
+//! One accept loop for every listener: TLS where configured, limits, aging, graceful end.
+//!
+//! The limits, per listener: [`MAX_CONNECTIONS`] open (the next is closed at once), [`HANDSHAKE_DEADLINE`] for TLS and for an
+//! HTTP/1 request head, [`FIRST_REQUEST_DEADLINE`] until the first request, [`Listener::max_age`] for the connection. Per
+//! HTTP/2 connection: [`MAX_STREAMS`] requests at a time, [`MAX_HEADER_BYTES`] of headers each, pings that find dead peers.
+//! Bodies are limited where they are read. Descriptors are the operating system's limit: one for each connection.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
-use crate::drain::{Connections, Shutdown};
+use crate::drain::{Connections, Shutdown, Watcher};
 use crate::tls::ServerTls;
 
 /// Open connections of one listener. Envoy opens a few per worker thread; probes and operators a handful.
@@ -49,8 +56,14 @@ pub struct Listener {
     pub tls: Option<Arc<ServerTls>>,
     /// HTTP/2 with prior knowledge only.
     pub http2_only: bool,
+    /// How old a connection may become, give or take a tenth. Then it takes no new requests (GOAWAY) and ends after those
+    /// under way, so that clients spread over routers that came later. Lossless over HTTP/2 only: an HTTP/1 client may
+    /// just be sending its next request. `None`: as old as it likes.
+    pub max_age: Option<Duration>,
     /// Counts open connections.
     pub connections: Gauge,
+    /// Counts TLS handshakes that failed: a client without a good certificate, or none of ours.
+    pub handshakes_failed: Counter,
 }
 
 impl Listener {
@@ -69,7 +82,9 @@ impl Listener {
             socket,
             tls: None,
             http2_only: false,
+            max_age: None,
             connections,
+            handshakes_failed: Counter::default(),
         })
     }
 
@@ -111,18 +126,23 @@ impl Listener {
             let _ = stream.set_nodelay(true);
             let (builder, service, watcher) = (builder.clone(), service.clone(), open.watcher());
             let (tls, connections, name) = (self.tls.clone(), self.connections.clone(), self.name);
+            let handshakes_failed = self.handshakes_failed.clone();
+            let max_age = self.max_age.map(spread);
             tokio::spawn(async move {
                 let _slot = slot;
                 connections.inc();
                 let ended = match tls {
-                    None => converse(&builder, stream, None, service, watcher).await,
+                    None => converse(&builder, stream, None, service, watcher, max_age).await,
                     Some(tls) => match handshake(&tls, stream).await {
                         Ok(stream) => {
                             let shown = stream.get_ref().1.peer_certificates().is_some();
                             let shown = shown.then_some(ClientCertificate);
-                            converse(&builder, stream, shown, service, watcher).await
+                            converse(&builder, stream, shown, service, watcher, max_age).await
                         }
-                        Err(error) => Err(error),
+                        Err(error) => {
+                            handshakes_failed.inc();
+                            Err(error)
+                        }
                     },
                 };
                 connections.dec();
@@ -172,7 +192,8 @@ async fn converse<I, S>(
     stream: I,
     certificate: Option<ClientCertificate>,
     service: S,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut watcher: Watcher,
+    max_age: Option<Duration>,
 ) -> Result<(), String>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -186,13 +207,38 @@ where
         heard: Arc::clone(&heard),
     };
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    let mut conversation = std::pin::pin!(watcher.watch(connection));
+    let mut connection = std::pin::pin!(connection);
+    let mut conversation = std::pin::pin!(async {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = watcher.asked() => {}
+            () = old(max_age) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    });
     let ended = match tokio::time::timeout(FIRST_REQUEST_DEADLINE, conversation.as_mut()).await {
         Ok(ended) => ended,
         Err(_) if heard.load(Ordering::Relaxed) => conversation.await,
         Err(_) => return Err("asked nothing".to_owned()),
     };
     ended.map_err(|error| error.to_string())
+}
+
+async fn old(max_age: Option<Duration>) {
+    match max_age {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `age`, a tenth shorter or longer by chance: connections that were opened together do not end together.
+fn spread(age: Duration) -> Duration {
+    const STEPS: u32 = 1024;
+    // The standard library seeds its hashers at random.
+    let random = RandomState::new().build_hasher().finish() % u64::from(STEPS);
+    let random = u32::try_from(random).unwrap_or_default();
+    age - age / 10 + age / 5 / STEPS * random
 }
 
 /// An extension of requests whose sender has shown a certificate of the listener's CAs.
@@ -224,3 +270,6 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Heard<S> {
         self.service.call(request)
     }
 }
+
+#[cfg(test)]
+mod tests;

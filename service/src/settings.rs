@@ -169,7 +169,8 @@ impl<'e, L: Lookup> Settings<'e, L> {
         self.errors.push(text.into());
     }
 
-    fn or_default(&self, name: &str) -> String {
+    /// The value, or the default that is documented.
+    pub fn or_default(&self, name: &str) -> String {
         let documented = || self.documented.iter().find(|v| v.name == name);
         self.get(name)
             .unwrap_or_else(|| documented().map_or_else(String::new, |v| v.default.to_owned()))

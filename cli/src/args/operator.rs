@@ -1,4 +1,4 @@
-//! `alphaswarm explain` and `alphaswarm jwks`: what a router tells operators only.
+//! `alphaswarm explain`, `alphaswarm jwks` and `alphaswarm xds`: what a router tells operators only.
 
 use std::path::PathBuf;
 
@@ -56,4 +56,36 @@ Examples:
   alphaswarm jwks status --operator-token-file operator.jwt
   alphaswarm jwks status --operator-token-file operator.jwt --json")]
     Status(Operator),
+}
+
+/// `alphaswarm xds …`
+#[derive(Debug, Subcommand)]
+pub enum Xds {
+    /// Each connected Envoy: the registry version it has, whether that is what it should have, and what it refused.
+    #[command(after_help = "\
+Examples:
+  alphaswarm token mint --tenant operator --role cluster:read > operator.jwt
+  alphaswarm xds status --operator-token-file operator.jwt
+  alphaswarm xds status --operator-token-file operator.jwt --router http://10.0.0.1:9192 --router http://10.0.0.2:9192
+  alphaswarm xds status --operator-token-file operator.jwt --json
+
+Exit code 0: every router answers, and every Envoy has what it should have or is behind for less than --grace; 1: an Envoy
+has refused something or is behind for longer, a cell cannot be given to Envoys, a router does not answer or has no
+registry, or there is no Envoy at all; 2: wrong command line.")]
+    Status(XdsStatus),
+}
+
+/// `alphaswarm xds status`
+#[derive(Debug, Args)]
+pub struct XdsStatus {
+    /// A file that holds the operator's token [default: the variable ALPHASWARM_OPERATOR_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub operator_token_file: Option<PathBuf>,
+    /// Base URL of a router's control listener; repeat for more, since each Envoy is connected to one of them
+    /// [default: http://127.0.0.1:9192, plus ALPHASWARM_PORT_OFFSET]
+    #[arg(long = "router", value_name = "URL")]
+    pub routers: Vec<String>,
+    /// How long an Envoy may be behind without being a failure, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub grace: u64,
 }

@@ -107,6 +107,7 @@ async fn add(registry: &Registry, args: AddCell, output: &mut Output<'_>) -> Res
         weight: args.weight,
         capacity: args.capacity,
         runtime: args.runtime,
+        health_path: args.health_path,
     });
     let next = format!("alphaswarm cells activate --cell {id}");
     registry
@@ -186,6 +187,7 @@ async fn set(registry: &Registry, args: SetCell, output: &mut Output<'_>) -> Res
         weight: args.weight.unwrap_or(settings.weight),
         capacity: args.capacity.or(settings.capacity),
         runtime: args.runtime.or(settings.runtime),
+        health_path: args.health_path.or(settings.health_path),
         ..settings
     };
     change_settings(registry, &id, change, &args.write, &said, output).await
@@ -213,6 +215,7 @@ async fn change_settings(
         weight,
         capacity,
         runtime,
+        health_path,
     } = listed.record.clone();
     let settings = change(CellSettings {
         id,
@@ -223,6 +226,7 @@ async fn change_settings(
         weight,
         capacity,
         runtime,
+        health_path,
     });
     let write = WriteArgs {
         if_version: Some(write.if_version.unwrap_or(listed.version)),

@@ -51,7 +51,7 @@ impl Row for ProviderStatus {
             Field::new(self.kind.as_str()),
             usable,
             Field::optional(source),
-            Field::optional(self.age_seconds.map(age)),
+            Field::optional(self.age_seconds.map(|seconds| age(seconds.unsigned_abs()))),
             Field::new(few(&self.keys, " ")),
             if self.skipped.is_empty() {
                 Field::optional(None::<String>)
@@ -96,9 +96,9 @@ fn few(list: &[String], separator: &str) -> String {
 }
 
 /// `50s`, `12m`, `3h`, `2d`: as much as tells fresh from old.
-fn age(seconds: i64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
-        ..120 => format!("{seconds}s"),
+        0..120 => format!("{seconds}s"),
         120..7200 => format!("{}m", seconds / 60),
         7200..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::attributes::Field;
+use crate::fairness::Fairness;
 
 mod beside;
 mod draining;
@@ -84,6 +85,7 @@ struct Fixture {
     identity: Arc<Identity>,
     snapshot: Snapshot,
     policy: Policy,
+    fairness: Fairness,
     minter: Minter,
 }
 
@@ -107,6 +109,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         identity,
         snapshot: snapshot(),
         policy: Policy::parse(POLICY, 1).unwrap(),
+        fairness: Fairness::default(),
         minter: Minter::generate("router-test").unwrap(),
     }
 });
@@ -130,6 +133,7 @@ fn snapshot() -> Snapshot {
             weight: 1,
             capacity: None,
             runtime: None,
+            health_path: None,
         }));
     }
     // One tenant for each condition; its organization is `org_<tenant>`.
@@ -344,6 +348,7 @@ fn world_of(ask: &Ask<'_>) -> World<'static> {
         snapshot: Some(&FIXTURE.snapshot),
         identity: &FIXTURE.identity,
         policy: &FIXTURE.policy,
+        fairness: &FIXTURE.fairness,
         minter: &FIXTURE.minter,
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,
@@ -688,6 +693,7 @@ fn the_assertion_says_what_was_decided_and_is_minted_once() {
         snapshot: Some(&FIXTURE.snapshot),
         identity: &FIXTURE.identity,
         policy: &FIXTURE.policy,
+        fairness: &FIXTURE.fairness,
         minter: &FIXTURE.minter,
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,

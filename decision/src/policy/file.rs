@@ -1,5 +1,7 @@
 //! The file's form (TOML) and its checks.
 
+use std::num::NonZeroU32;
+
 use contract::CellId;
 use contract::assertion::Access;
 use contract::id::is_id;
@@ -23,6 +25,8 @@ struct File {
     platform: Vec<PlatformTable>,
     #[serde(default)]
     cors: CorsTable,
+    #[serde(default)]
+    limits: LimitsTable,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +68,13 @@ struct PlatformTable {
 struct CorsTable {
     #[serde(default)]
     allow_origins: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    /// For tenants that the registry sets no limit for.
+    requests_per_second: Option<NonZeroU32>,
 }
 
 pub(super) fn parse(text: &str, generation: u64) -> Result<Policy, PolicyErrors> {
@@ -122,6 +133,7 @@ pub(super) fn parse(text: &str, generation: u64) -> Result<Policy, PolicyErrors>
         strictest,
         platforms,
         cors_origins: file.cors.allow_origins,
+        requests_per_second: file.limits.requests_per_second.map(NonZeroU32::get),
         generation,
     })
 }

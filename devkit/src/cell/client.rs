@@ -37,6 +37,11 @@ impl Client {
         self.caller.get("/requests").await
     }
 
+    /// What Envoy's health checks are told from now on. Requests are served all the same.
+    pub async fn say_healthy(&self, healthy: bool) -> anyhow::Result<()> {
+        self.caller.post::<bool>("/health", &healthy).await.map(drop)
+    }
+
     /// Refuses a tenant's requests of `epoch` and older, or lifts the fence with `None`.
     pub async fn fence(&self, tenant: &TenantId, epoch: Option<u64>) -> anyhow::Result<FenceReport> {
         self.caller

@@ -43,6 +43,8 @@ struct State {
     open: u64,
     refused: u64,
     health_checks: u64,
+    /// Whether health checks are told that something is wrong.
+    sick: bool,
     tenants: HashMap<String, TenantStats>,
     seen: VecDeque<Seen>,
 }
@@ -100,9 +102,16 @@ impl Occupancy {
         })
     }
 
-    /// Counts a probe of Envoy's, which is nobody's request.
-    pub(super) fn health_check(&self) {
-        self.lock().health_checks += 1;
+    /// Counts a probe of Envoy's, which is nobody's request. Whether the cell is well.
+    pub(super) fn health_check(&self) -> bool {
+        let mut state = self.lock();
+        state.health_checks += 1;
+        !state.sick
+    }
+
+    /// What health checks are told from now on. Requests are served all the same.
+    pub(super) fn say_healthy(&self, healthy: bool) {
+        self.lock().sick = !healthy;
     }
 
     /// Sets or lifts a fence, and says where the tenant goes. A fence only grows: a repeated or late call for an older

@@ -73,8 +73,11 @@ pub(super) fn routes(
 /// Admits a request and counts it as open until the last byte of its answer is gone (or its WebSocket has ended).
 async fn enter(State(cell): State<Cell>, mut request: Request, next: Next) -> Response {
     if is_health_check(&request) {
-        cell.occupancy.health_check();
-        return StatusCode::OK.into_response();
+        return if cell.occupancy.health_check() {
+            StatusCode::OK.into_response()
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        };
     }
     let placed = cell.trust.placed(request.headers(), &cell.id).await;
     let arrival = Arrival {

@@ -22,6 +22,7 @@ pub(super) fn routes(occupancy: Arc<Occupancy>) -> Router {
         .route("/stats", get(stats))
         .route("/stats/reset", post(reset))
         .route("/requests", get(requests))
+        .route("/health", post(health))
         .route("/fence", post(fence))
         .route("/fence/{tenant}", get(fenced))
         .with_state(occupancy)
@@ -38,6 +39,12 @@ async fn reset(State(occupancy): Shared) -> StatusCode {
 
 async fn requests(State(occupancy): Shared) -> Json<Vec<Seen>> {
     Json(occupancy.seen())
+}
+
+/// The body: `true` or `false`.
+async fn health(State(occupancy): Shared, Json(healthy): Json<bool>) -> Json<bool> {
+    occupancy.say_healthy(healthy);
+    Json(healthy)
 }
 
 async fn fence(State(occupancy): Shared, Json(fence): Json<Fence>) -> Response {

@@ -47,6 +47,7 @@ pub fn cell(n: usize, ports: Ports) -> anyhow::Result<CellSettings> {
         weight: 100,
         capacity: None,
         runtime: Some(format!("http://{runtime}")),
+        health_path: Some("/healthz".to_owned()),
     })
 }
 
@@ -65,6 +66,7 @@ async fn seed_cell(store: &AnyStore, wanted: CellSettings) -> anyhow::Result<()>
                 weight: known.weight,
                 capacity: known.capacity,
                 runtime: wanted.runtime,
+                health_path: known.health_path.or(wanted.health_path),
             };
             apply(store, Command::SetCell(moved)).await?;
             // The seeding may have been cut off after the first command.

@@ -83,6 +83,7 @@ async fn malformed_settings_are_reported_at_once() {
         ("ALPHASWARM_INSECURE_GRPC", "true"),
         ("ALPHASWARM_DRAIN_SECONDS", "1.5"),
         ("ALPHASWARM_NOT_READY_SECONDS", "601"),
+        ("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", "10m"),
         ("ALPHASWARM_LOG", "router=loud"),
         ("ALPHASWARM_LOG_FORMAT", "xml"),
     ] {

@@ -94,6 +94,7 @@ async fn add_cell(stack: &Stack, store: &AnyStore, cell: &devkit::cell::Running)
             weight: 100,
             capacity: None,
             runtime: Some(cell.runtime.url()),
+            health_path: None,
         }),
     )
     .await;

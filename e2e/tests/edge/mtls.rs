@@ -10,7 +10,7 @@ use http_body_util::Full;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 
 use crate::ground::Ground;
-use crate::harness::{among_others, line, wait_until};
+use crate::harness::{among_others, line, metric, wait_until};
 use crate::pki::{Authority, Connection, Files, Pair, SERVER, health};
 use crate::wire;
 
@@ -97,6 +97,13 @@ async fn only_clients_of_the_right_authority_are_heard() {
             "in the clear"
         );
         assert!(Connection::open(addr, &foreign, Some(&good)).await.is_err());
+    }
+    for listener in ["grpc", "control"] {
+        let name = format!("tls_handshakes_failed_total{{listener=\"{listener}\"}}");
+        wait_until("each is counted, by listener", async || {
+            metric(&stack, &name).await.is_some_and(|count| count >= 5)
+        })
+        .await;
     }
     // All that harmed nobody.
     assert_eq!(health(grpc, &ours, Some(&good)).await.unwrap(), SERVING);

@@ -73,6 +73,7 @@ async fn blind(control: &ControlPlane) {
         weight: cell.weight,
         capacity: cell.capacity,
         runtime: Some(format!("http://{other}")),
+        health_path: cell.health_path,
     };
     apply(&store, Command::SetCell(settings)).await;
 }

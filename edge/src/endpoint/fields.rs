@@ -16,6 +16,11 @@ pub(super) const CELL: Fields = &[
     ),
     ("capacity", "integer?", "most tenants it may hold"),
     ("runtime", "string?", "base URL of its workload runtime"),
+    (
+        "health_path",
+        "string?",
+        "what Envoy asks its endpoints for; 2xx says that they serve",
+    ),
 ];
 pub(super) const TENANT: Fields = &[
     ("id", "string", "its id; with PUT, as in the path"),

@@ -9,7 +9,7 @@ use conformance::keys::{Signer, key_set};
 use conformance::providers;
 use conformance::tokens::Draft;
 use contract::{LinkKind, ProviderId};
-use decision::{AuthMode, CbaMode, Policy, World};
+use decision::{AuthMode, Bulkhead, CbaMode, Fairness, Policy, World};
 use identity::algorithm::Algorithm;
 use identity::{CacheOptions, Identity, IdentityConfig, KeyRing, KeysFrom, Minter, Operators};
 use registry::snapshot::Builder;
@@ -69,6 +69,7 @@ pub struct Fixture {
     /// The registry.
     pub snapshot: Snapshot,
     policy: Policy,
+    fairness: Fairness,
     minter: Minter,
     signers: BTreeMap<String, Signer>,
 }
@@ -142,6 +143,10 @@ impl Fixture {
             identity,
             providers: described,
             policy: Policy::parse(POLICY, 1).unwrap(),
+            fairness: Fairness {
+                bulkhead: Bulkhead::unlimited(),
+                ..Fairness::default()
+            },
             minter: Minter::generate("fuzz-router").unwrap(),
             signers,
         }
@@ -153,6 +158,7 @@ impl Fixture {
             snapshot: Some(&self.snapshot),
             identity: &self.identity,
             policy: &self.policy,
+            fairness: &self.fairness,
             minter: &self.minter,
             auth_mode,
             cba_mode,
@@ -212,6 +218,7 @@ fn snapshot(providers: &[providers::Provider]) -> Snapshot {
             weight: 1,
             capacity: None,
             runtime: None,
+            health_path: None,
         }));
     }
     let links = providers

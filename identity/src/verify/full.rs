@@ -1,10 +1,12 @@
 //! The whole verification of one token, in the order of the rules. Nothing here is cached or shared.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use contract::{Principal, PrincipalKind};
 
 use super::{Identity, Provider, Slot, VerifiedToken};
+use crate::admission::{Admission, Claimed};
 use crate::assertion::AssertionSlot;
 use crate::claims::VerifiedClaims;
 use crate::config::{ProviderConfig, StepUp};
@@ -33,6 +35,7 @@ impl Identity {
         token: &str,
         slot: Slot,
         now: i64,
+        admission: &impl Admission,
         mut note: impl FnMut(Step<'_>),
     ) -> Result<VerifiedToken, Rule> {
         // Before any cryptography: form, header, claims as JSON.
@@ -48,7 +51,17 @@ impl Identity {
         let key = provider.key_for(&header, now)?;
         note(Step::Key);
 
-        key.verify(token.signed, token.signature())?;
+        // What the claims say now is only good for telling whose time this takes.
+        let reading = provider.config.profile.read(issuer, &claims, &key);
+        let claimed = Claimed {
+            provider: &provider.config.id,
+            links: reading.as_ref().map_or(&[], |reading| reading.links.as_slice()),
+        };
+        let share = admission.admit(&claimed).ok_or(Rule::NoTime)?;
+        let started = Instant::now();
+        let signed = key.verify(token.signed, token.signature());
+        admission.spent(share, started.elapsed());
+        signed?;
 
         // From here on the claims are the provider's word.
         note(Step::Signature(&claims));
@@ -56,8 +69,7 @@ impl Identity {
         // RFC 7519 gives these a type, also where a profile does not read them.
         claims.any_text("sub", Rule::Subject)?;
         claims.any_text("jti", Rule::TokenId)?;
-        let reading = provider.config.profile.read(issuer, &claims, &key)?;
-        let claims = self.verified_claims(&provider.config, &claims, reading, &times)?;
+        let claims = self.verified_claims(&provider.config, &claims, reading?, &times)?;
         let leeway = provider.config.leeway;
         Ok(VerifiedToken {
             valid_until: (times.expires_at + leeway).min(now.saturating_add(self.options.ttl_seconds)),

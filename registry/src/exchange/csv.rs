@@ -39,6 +39,7 @@ const fn columns(kind: Kind) -> &'static [(&'static str, Holds)] {
             ("weight", Number),
             ("capacity", Number),
             ("runtime", OptionalText),
+            ("health_path", OptionalText),
         ],
         Kind::Tenant => &[
             ("id", Text),

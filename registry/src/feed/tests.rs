@@ -366,6 +366,7 @@ fn a_change_costs_the_same_in_a_large_registry() {
                 weight: 1,
                 capacity: None,
                 runtime: None,
+                health_path: None,
             }))
             .unwrap();
         for number in 0..tenants {

@@ -15,6 +15,7 @@ impl Cell {
         for endpoint in &self.endpoints {
             check_endpoint(endpoint)?;
         }
+        check_health_path(self.health_path.as_deref())?;
         match &self.runtime {
             Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
                 Err(format!("runtime {url:?} is no http:// or https:// URL"))
@@ -24,6 +25,23 @@ impl Cell {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// A path that can stand in a request line as it is.
+fn check_health_path(path: Option<&str>) -> Result<(), String> {
+    match path {
+        Some(path)
+            if !path.starts_with('/')
+                || path.len() > MAX_TEXT
+                || !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') =>
+        {
+            Err(format!(
+                "health_path {path:?} is no path: it begins with / and has at most {MAX_TEXT} visible ASCII characters \
+                 other than #"
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

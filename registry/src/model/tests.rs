@@ -11,6 +11,7 @@ fn cell() -> Cell {
         weight: 100,
         capacity: None,
         runtime: None,
+        health_path: None,
     }
 }
 
@@ -73,6 +74,36 @@ fn a_runtime_is_a_url() {
     for bad in ["", "127.0.0.1:8201", "ftp://x", "http://a b", "http://x\n"] {
         assert!(with(bad).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_health_path_is_a_path_and_older_cells_have_none() {
+    let with = |path: &str| {
+        Record::Cell(Cell {
+            health_path: Some(path.into()),
+            ..cell()
+        })
+        .check()
+    };
+    assert_eq!(with("/"), Ok(()));
+    assert_eq!(with("/healthz?deep=1"), Ok(()));
+    for bad in [
+        "",
+        "healthz",
+        "http://x/healthz",
+        "/a b",
+        "/a\r\nx: y",
+        "/a#b",
+        "/ä",
+    ] {
+        assert!(with(bad).is_err(), "{bad:?}");
+    }
+    let older = serde_json::to_value(cell()).unwrap();
+    assert!(
+        older.get("health_path").is_none(),
+        "a program that does not know the word can still read the cell"
+    );
+    assert_eq!(serde_json::from_value::<Cell>(older).unwrap(), cell());
 }
 
 #[test]

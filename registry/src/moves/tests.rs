@@ -112,6 +112,7 @@ impl World {
                     weight: 1,
                     capacity: None,
                     runtime: runtime.map(str::to_owned),
+                    health_path: None,
                 }))
                 .await;
             world

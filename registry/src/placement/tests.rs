@@ -14,6 +14,7 @@ fn cell(name: &str) -> Cell {
         weight: 100,
         capacity: None,
         runtime: None,
+        health_path: None,
     }
 }
 

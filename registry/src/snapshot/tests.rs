@@ -46,6 +46,7 @@ fn cell(number: u8, state: CellState) -> Record {
         weight: 1,
         capacity: None,
         runtime: None,
+        health_path: None,
     })
 }
 

@@ -178,6 +178,7 @@ pub(super) fn add_cell(name: &str) -> Command {
         weight: 100,
         capacity: Some(5),
         runtime: Some("http://127.0.0.1:8201".into()),
+        health_path: Some("/healthz".into()),
     })
 }
 

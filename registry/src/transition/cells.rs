@@ -112,6 +112,7 @@ fn with_state(settings: &CellSettings, state: CellState) -> Cell {
         weight,
         capacity,
         runtime,
+        health_path,
     } = settings.clone();
     Cell {
         id,
@@ -123,5 +124,6 @@ fn with_state(settings: &CellSettings, state: CellState) -> Cell {
         weight,
         capacity,
         runtime,
+        health_path,
     }
 }

@@ -31,6 +31,7 @@ fn cell(name: &str, state: CellState) -> Record {
         weight: 100,
         capacity: None,
         runtime: None,
+        health_path: None,
     })
 }
 
@@ -661,6 +662,7 @@ fn adding_what_is_there_changes_nothing_and_never_resets_a_state() {
         weight: 100,
         capacity: None,
         runtime: None,
+        health_path: None,
     };
     let active = cell("cell-a", CellState::Active);
     let add = Command::AddCell(settings.clone());

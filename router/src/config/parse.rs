@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use contract::port;
 use decision::{AuthMode, CbaMode};
 use service::providers::Providers;
-use service::settings::{ConfigErrors, Lookup, Settings};
+use service::settings::{ConfigErrors, Lookup, Settings, duration};
 use service::tls::Clients;
 
 use super::{Config, Environment, VARIABLES};
+use crate::overload::{Bounds, LONGEST};
 use crate::resolve::ResolveFrom;
 
 pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
@@ -95,8 +97,15 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
         ));
     }
     let state_dir = p.get("ALPHASWARM_STATE_DIR").map(PathBuf::from);
+    let bounds = Bounds {
+        checks: usize::try_from(p.count("ALPHASWARM_MAX_CHECKS", 1_000_000)).unwrap_or(usize::MAX),
+        queue: queue(&mut p),
+    };
+    let verification_cpu = verification_cpu(&mut p);
     let drain = p.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
+    let connection_max_age = p.seconds("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", 7 * 24 * 3600);
+    let connection_max_age = (!connection_max_age.is_zero()).then_some(connection_max_age);
     let (log, log_json) = p.log();
 
     match (registry, providers) {
@@ -115,13 +124,51 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             http,
             control,
             tls,
+            bounds,
+            verification_cpu,
             drain,
             not_ready,
+            connection_max_age,
             print_token_prefixes: false,
             log,
             log_json,
         }),
         _ => Err(ConfigErrors(p.errors)),
+    }
+}
+
+/// At most what a burst may wait.
+fn queue(p: &mut Settings<'_, impl Lookup>) -> Duration {
+    let text = p.or_default("ALPHASWARM_CHECK_QUEUE");
+    let allowed = Duration::from_millis(1)..=LONGEST;
+    match duration(&text).filter(|queue| allowed.contains(queue)) {
+        Some(queue) => queue,
+        None => {
+            p.error(format!(
+                "ALPHASWARM_CHECK_QUEUE: {text:?} is not a time from 1ms to 150ms"
+            ));
+            Duration::default()
+        }
+    }
+}
+
+/// A whole percentage as a share, or `off`.
+fn verification_cpu(p: &mut Settings<'_, impl Lookup>) -> Option<f64> {
+    let text = p.or_default("ALPHASWARM_VERIFICATION_CPU");
+    if text == "off" {
+        return None;
+    }
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<u8>().ok());
+    match percent {
+        Some(percent @ 1..=100) => Some(f64::from(percent) / 100.0),
+        _ => {
+            p.error(format!(
+                "ALPHASWARM_VERIFICATION_CPU: {text:?} is not a percentage from 1% to 100%, or off"
+            ));
+            None
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl World {
                     weight: 1,
                     capacity: None,
                     runtime: None,
+                    health_path: None,
                 }))
                 .await;
             let state = CellState::Active;

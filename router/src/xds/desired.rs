@@ -56,6 +56,19 @@ pub(super) struct Place {
     pub(super) endpoints: Vec<(String, u16)>,
     /// Whether Envoy speaks TLS to it.
     pub(super) tls: bool,
+    /// How Envoy learns that an endpoint is dead.
+    pub(super) health: Health,
+}
+
+/// How Envoy learns that an endpoint is dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// Not before a request: platform services.
+    Unchecked,
+    /// By opening a connection.
+    Connect,
+    /// By a GET of this path.
+    Get(String),
 }
 
 /// A cluster and its encoded form.
@@ -126,7 +139,7 @@ impl Content {
             (
                 cell.id.to_string(),
                 format!("cell/{}", cell.id),
-                place(&cell.endpoints, cell.tls),
+                place(&cell.endpoints, cell.tls, health(cell)),
             )
         });
         let platforms = platforms.iter().map(|platform| {
@@ -134,7 +147,7 @@ impl Content {
             (
                 format!("platform:{}", platform.name),
                 format!("platform/{}", platform.name),
-                place(address, false),
+                place(address, false, Health::Unchecked),
             )
         });
         for (key, name, place) in cells.chain(platforms) {
@@ -174,7 +187,11 @@ impl Content {
     }
 }
 
-fn place(endpoints: &[String], tls: bool) -> Result<Place, String> {
+fn health(cell: &Cell) -> Health {
+    cell.health_path.clone().map_or(Health::Connect, Health::Get)
+}
+
+fn place(endpoints: &[String], tls: bool, health: Health) -> Result<Place, String> {
     if endpoints.is_empty() {
         return Err("it has no endpoint".to_owned());
     }
@@ -186,7 +203,11 @@ fn place(endpoints: &[String], tls: bool) -> Result<Place, String> {
         // Without a name there is nothing to check the certificate against.
         return Err("with TLS its endpoints must be DNS names".to_owned());
     }
-    Ok(Place { endpoints, tls })
+    Ok(Place {
+        endpoints,
+        tls,
+        health,
+    })
 }
 
 fn parse_endpoint(text: &str) -> Result<(String, u16), String> {
@@ -241,8 +262,12 @@ mod tests {
 
     #[test]
     fn tls_needs_a_name_to_check() {
-        assert!(place(&["10.0.0.1:443".to_owned()], true).is_err());
-        assert!(place(&["cell-a.internal:443".to_owned()], true).is_ok());
+        let place = |endpoints: &[&str], tls| {
+            let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+            place(&endpoints, tls, Health::Connect)
+        };
+        assert!(place(&["10.0.0.1:443"], true).is_err());
+        assert!(place(&["cell-a.internal:443"], true).is_ok());
         assert!(place(&[], false).is_err());
     }
 }

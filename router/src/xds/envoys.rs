@@ -3,51 +3,77 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use contract::api::{EnvoyStatus, XdsRefusal, XdsStatus};
 use prometheus_client::metrics::counter::Counter;
 use registry::Version;
 use tokio::sync::watch;
 
 use super::stream::Kind;
 
-/// Most Envoys at one router; each costs one task and its last two responses.
-const MAX_ENVOYS: usize = 1024;
+/// Most Envoys at one router; each costs one task, its last two responses and its row here.
+pub(super) const MAX_ENVOYS: usize = 1024;
 /// Envoy repeats offending resources in its words; the log needs the beginning.
 const MAX_DETAIL: usize = 1000;
-
-/// What operators see of xDS.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct XdsStatus {
-    /// Connected Envoys.
-    pub envoys: Vec<EnvoyStatus>,
-    /// Responses sent since start.
-    pub sent: u64,
-    /// Responses accepted since start.
-    pub accepted: u64,
-    /// Responses refused since start; anything but 0 needs a person.
-    pub refused: u64,
-    /// The last refusal, in Envoy's words.
-    pub last_refusal: Option<String>,
-    /// Cells and platform services that cannot be given to Envoy, and why.
-    pub set_aside: Vec<String>,
-}
+/// Of them what stays in memory and is told to operators, for each Envoy.
+const MAX_WORDS: usize = 400;
+/// Envoys choose their node ids; a long one is none of ours.
+const MAX_NODE: usize = 128;
 
 /// One connected Envoy.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct EnvoyStatus {
-    /// Its node id.
-    pub node: String,
-    /// The registry version it has; 0.0 before the first.
-    pub acknowledged: Version,
+#[derive(Debug)]
+struct Row {
+    node: String,
+    connected: Instant,
+    acknowledged: Version,
+    accepted: Option<Instant>,
+    /// Since when it has not had what it should have.
+    behind: Option<Instant>,
+    refused: u64,
+    refusal: Option<Refusal>,
+}
+
+/// What stands refused.
+#[derive(Debug)]
+struct Refusal {
+    kind: Kind,
+    words: String,
+    at: Instant,
+}
+
+/// The rows, and how many of them have which version: the least is asked for at every change, with a thousand Envoys.
+#[derive(Debug, Default)]
+struct Table {
+    rows: BTreeMap<u64, Row>,
+    versions: BTreeMap<Version, usize>,
+}
+
+impl Table {
+    fn count(&mut self, version: Version) {
+        *self.versions.entry(version).or_default() += 1;
+    }
+
+    fn discount(&mut self, version: Version) {
+        if let Some(count) = self.versions.get_mut(&version) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.versions.remove(&version);
+            }
+        }
+    }
+
+    fn least(&self) -> Option<Version> {
+        self.versions.first_key_value().map(|(version, _)| *version)
+    }
 }
 
 /// The table. Its lock is held for a few instructions and never across an await.
 #[derive(Debug)]
 pub(super) struct Envoys {
-    connected: Mutex<BTreeMap<u64, EnvoyStatus>>,
+    connected: Mutex<Table>,
     /// The least version in `connected`; changes are announced.
     pub(super) acknowledged: watch::Sender<Option<Version>>,
-    last_refusal: Mutex<Option<String>>,
     next: AtomicU64,
     sent: AtomicU64,
     accepted: AtomicU64,
@@ -59,7 +85,6 @@ impl Envoys {
         Self {
             connected: Mutex::default(),
             acknowledged: watch::Sender::new(None),
-            last_refusal: Mutex::default(),
             next: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
@@ -70,17 +95,22 @@ impl Envoys {
     /// Counts a new Envoy in, until the guard is dropped. `None`: there are too many.
     pub(super) fn connect(self: &Arc<Self>) -> Option<Connected> {
         let mut connected = lock(&self.connected);
-        if connected.len() >= MAX_ENVOYS {
+        if connected.rows.len() >= MAX_ENVOYS {
             return None;
         }
         let key = self.next.fetch_add(1, Relaxed);
-        connected.insert(
-            key,
-            EnvoyStatus {
-                node: String::new(),
-                acknowledged: Version::default(),
-            },
-        );
+        let now = Instant::now();
+        let row = Row {
+            node: String::new(),
+            connected: now,
+            acknowledged: Version::default(),
+            accepted: None,
+            behind: Some(now),
+            refused: 0,
+            refusal: None,
+        };
+        connected.count(row.acknowledged);
+        connected.rows.insert(key, row);
         self.announce(&connected);
         drop(connected);
         Some(Connected {
@@ -90,19 +120,43 @@ impl Envoys {
     }
 
     /// Called under the table's lock, so that announcements keep its order.
-    fn announce(&self, connected: &BTreeMap<u64, EnvoyStatus>) {
-        let least = connected.values().map(|envoy| envoy.acknowledged).min();
+    fn announce(&self, connected: &Table) {
+        let least = connected.least();
         self.acknowledged
             .send_if_modified(|announced| std::mem::replace(announced, least) != least);
     }
 
-    pub(super) fn status(&self, set_aside: Vec<String>) -> XdsStatus {
+    /// How many are connected, and of them how many have not all that they should have.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let connected = lock(&self.connected);
+        let behind = connected.rows.values().filter(|row| row.behind.is_some());
+        (connected.rows.len(), behind.count())
+    }
+
+    /// What operators see, from a router that would have its Envoys at `wanted`.
+    pub(super) fn status(&self, router: &str, wanted: Option<Version>, set_aside: Vec<String>) -> XdsStatus {
+        let now = Instant::now();
+        let since = |then: Instant| now.saturating_duration_since(then).as_secs();
+        let envoy = |row: &Row| EnvoyStatus {
+            node: row.node.clone(),
+            acknowledged: row.acknowledged.to_string(),
+            behind_seconds: row.behind.map(since),
+            connected_seconds: since(row.connected),
+            accepted_seconds: row.accepted.map(since),
+            refused: row.refused,
+            refusal: row.refusal.as_ref().map(|refusal| XdsRefusal {
+                resources: refusal.kind.as_str().to_owned(),
+                words: refusal.words.clone(),
+                seconds: since(refusal.at),
+            }),
+        };
         XdsStatus {
-            envoys: lock(&self.connected).values().cloned().collect(),
+            router: router.to_owned(),
+            version: wanted.map(|version| version.to_string()),
+            envoys: lock(&self.connected).rows.values().map(envoy).collect(),
             sent: self.sent.load(Relaxed),
             accepted: self.accepted.load(Relaxed),
             refused: self.refused.get(),
-            last_refusal: lock(&self.last_refusal).clone(),
             set_aside,
         }
     }
@@ -116,18 +170,32 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) fn node(&self, node: &str) {
-        if let Some(envoy) = lock(&self.envoys.connected).get_mut(&self.key) {
-            node.clone_into(&mut envoy.node);
-        }
+    fn with<T>(&self, change: impl FnOnce(&mut Row) -> T) -> Option<T> {
+        lock(&self.envoys.connected).rows.get_mut(&self.key).map(change)
     }
 
-    pub(super) fn acknowledge(&self, version: Version) {
+    pub(super) fn node(&self, node: &str) {
+        self.with(|row| row.node = node.chars().take(MAX_NODE).collect());
+    }
+
+    /// The Envoy has all of `version`, and should have `wanted`.
+    pub(super) fn has(&self, version: Version, wanted: Option<Version>) {
         let mut connected = lock(&self.envoys.connected);
-        if let Some(envoy) = connected.get_mut(&self.key) {
-            envoy.acknowledged = version;
+        let Some(row) = connected.rows.get_mut(&self.key) else {
+            return;
+        };
+        if wanted == Some(version) {
+            row.behind = None;
+            row.refusal = None;
+        } else if row.behind.is_none() {
+            row.behind = Some(Instant::now());
         }
-        self.envoys.announce(&connected);
+        let before = std::mem::replace(&mut row.acknowledged, version);
+        if before != version {
+            connected.discount(before);
+            connected.count(version);
+            self.envoys.announce(&connected);
+        }
     }
 
     pub(super) fn sent(&self) {
@@ -136,24 +204,35 @@ impl Connected {
 
     pub(super) fn accepted(&self) {
         self.envoys.accepted.fetch_add(1, Relaxed);
+        self.with(|row| row.accepted = Some(Instant::now()));
     }
 
     pub(super) fn refused(&self, kind: Kind, detail: &str) {
         self.envoys.refused.inc();
-        let node = lock(&self.envoys.connected)
-            .get(&self.key)
-            .map(|envoy| envoy.node.clone())
-            .unwrap_or_default();
-        let detail: String = detail.chars().take(MAX_DETAIL).collect();
+        let refusal = Refusal {
+            kind,
+            words: detail.chars().take(MAX_WORDS).collect(),
+            at: Instant::now(),
+        };
+        let node = self.with(|row| {
+            row.refused += 1;
+            row.refusal = Some(refusal);
+            row.node.clone()
+        });
+        let (node, detail): (String, String) = (
+            node.unwrap_or_default(),
+            detail.chars().take(MAX_DETAIL).collect(),
+        );
         tracing::error!(%node, resources = kind.as_str(), %detail, "Envoy refused an update and keeps its last good");
-        *lock(&self.envoys.last_refusal) = Some(format!("{node}: {}: {detail}", kind.as_str()));
     }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
         let mut connected = lock(&self.envoys.connected);
-        connected.remove(&self.key);
+        if let Some(row) = connected.rows.remove(&self.key) {
+            connected.discount(row.acknowledged);
+        }
         self.envoys.announce(&connected);
     }
 }
@@ -166,30 +245,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const fn version(number: u64) -> Version {
+        Version { epoch: 1, number }
+    }
+
     #[test]
     fn the_least_of_the_connected_counts() {
         let envoys = Arc::new(Envoys::new(Counter::default()));
-        assert_eq!(*envoys.acknowledged.borrow(), None);
+        let least = || *envoys.acknowledged.borrow();
+        assert_eq!(least(), None);
         let first = envoys.connect().unwrap();
-        assert_eq!(
-            *envoys.acknowledged.borrow(),
-            Some(Version::default()),
-            "connected, has nothing yet"
-        );
-        first.acknowledge(Version { epoch: 1, number: 7 });
+        assert_eq!(least(), Some(Version::default()), "connected, has nothing yet");
+        first.has(version(7), Some(version(7)));
         let second = envoys.connect().unwrap();
-        second.acknowledge(Version { epoch: 1, number: 5 });
-        assert_eq!(
-            *envoys.acknowledged.borrow(),
-            Some(Version { epoch: 1, number: 5 })
-        );
+        second.has(version(5), Some(version(7)));
+        assert_eq!(least(), Some(version(5)));
+        let third = envoys.connect().unwrap();
+        third.has(version(5), Some(version(7)));
         drop(second);
-        assert_eq!(
-            *envoys.acknowledged.borrow(),
-            Some(Version { epoch: 1, number: 7 })
-        );
+        assert_eq!(least(), Some(version(5)), "another one has that as well");
+        drop(third);
+        assert_eq!(least(), Some(version(7)));
         drop(first);
-        assert_eq!(*envoys.acknowledged.borrow(), None);
+        assert_eq!(least(), None);
     }
 
     #[test]
@@ -199,5 +277,43 @@ mod tests {
         assert!(envoys.connect().is_none());
         drop(all);
         assert!(envoys.connect().is_some());
+    }
+
+    #[test]
+    fn a_refusal_stands_until_the_envoy_has_everything() {
+        let envoys = Arc::new(Envoys::new(Counter::default()));
+        let envoy = envoys.connect().unwrap();
+        envoy.node(&"n".repeat(1000));
+        envoy.has(version(1), Some(version(1)));
+        envoy.has(version(1), Some(version(2)));
+        envoy.refused(Kind::Clusters, &"no CA ".repeat(1000));
+        let look = |wanted| envoys.status("r", wanted, Vec::new()).envoys.remove(0);
+        let behind = look(Some(version(2)));
+        assert_eq!((behind.node.len(), behind.refused), (MAX_NODE, 1));
+        assert_eq!(
+            (behind.acknowledged.as_str(), behind.behind_seconds),
+            ("1.1", Some(0))
+        );
+        let refusal = behind.refusal.unwrap();
+        assert_eq!(
+            (refusal.resources.as_str(), refusal.words.len()),
+            ("clusters", MAX_WORDS)
+        );
+        assert_eq!(envoys.count(), (1, 1));
+        // Another change goes through, without the refused one.
+        envoy.has(version(1), Some(version(3)));
+        assert!(look(Some(version(3))).refusal.is_some());
+        envoy.has(version(4), Some(version(4)));
+        let good = look(Some(version(4)));
+        assert_eq!((good.refusal, good.behind_seconds, good.refused), (None, None, 1));
+        assert_eq!(envoys.count(), (1, 0));
+    }
+
+    #[test]
+    fn an_envoy_that_brings_a_newer_version_is_behind_and_not_in_sync() {
+        let envoys = Arc::new(Envoys::new(Counter::default()));
+        let envoy = envoys.connect().unwrap();
+        envoy.has(Version::default(), None);
+        assert_eq!(envoys.count(), (1, 1), "the router has nothing to give yet");
     }
 }

@@ -4,7 +4,7 @@
 //! 1. [`desired`]: a registry snapshot and the policy become the state that Envoy should have, compared by content;
 //! 2. [`resources`]: that state in Envoy's types: a cluster per cell, and one closed map from cell header to cluster;
 //! 3. [`stream`]: one Envoy's conversation as a pure state machine: add clusters, map them, then drop old ones;
-//! 4. [`serve`]: tonic around it, a bounded task per Envoy;
+//! 4. [`serve`]: tonic around it, a bounded task per Envoy, which may talk at a bounded [`pace`];
 //! 5. [`envoys`]: who is connected, what they acknowledged and refused: a cell becomes active, and a tenant moves, only
 //!    after every connected Envoy has what the decision relies on.
 
@@ -14,6 +14,8 @@ mod resources;
 
 mod stream;
 
+mod pace;
+
 mod serve;
 
 mod envoys;
@@ -21,6 +23,7 @@ mod envoys;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use contract::api::XdsStatus;
 use decision::Policy;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use prometheus_client::metrics::counter::Counter;
@@ -29,7 +32,6 @@ use tokio::sync::watch;
 
 use desired::Desired;
 use envoys::Envoys;
-pub use envoys::{EnvoyStatus, XdsStatus};
 pub use serve::Ads;
 
 /// The gRPC service for the control listener.
@@ -130,15 +132,20 @@ impl Xds {
         self.envoys.acknowledged.subscribe()
     }
 
-    /// For operators.
+    /// For operators, who know this router as `router`.
     #[must_use]
-    pub fn status(&self) -> XdsStatus {
-        let set_aside = self
-            .desired
-            .borrow()
-            .as_ref()
-            .map(|desired| desired.content.set_aside.clone());
-        self.envoys.status(set_aside.unwrap_or_default())
+    pub fn status(&self, router: &str) -> XdsStatus {
+        let (wanted, set_aside) = match &*self.desired.borrow() {
+            Some(desired) => (Some(desired.version), desired.content.set_aside.clone()),
+            None => (None, Vec::new()),
+        };
+        self.envoys.status(router, wanted, set_aside)
+    }
+
+    /// How many Envoys are connected, and of them how many have not all that they should have.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        self.envoys.count()
     }
 
     /// Ends all streams, which otherwise never end and would hold up a graceful stop; Envoys keep what they have and

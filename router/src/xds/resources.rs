@@ -1,20 +1,13 @@
-//! Envoy's resources: one cluster per cell or platform service, and the one route configuration.
+//! Envoy's resources: one [`cluster()`] per cell or platform service, and the one route configuration.
+
+mod cluster;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 
 use contract::header;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster_v3;
-use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbPolicy,
-};
-use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster, OutlierDetection};
 use envoy_types::pb::envoy::config::core::v3 as core_v3;
-use envoy_types::pb::envoy::config::core::v3::{
-    Address, SocketAddress, TransportSocket, TypedExtensionConfig,
-};
-use envoy_types::pb::envoy::config::endpoint::v3 as endpoint_v3;
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::config::route::v3 as route_v3;
 use envoy_types::pb::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier,
@@ -29,8 +22,6 @@ use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::{
 };
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::envoy::extensions::router::cluster_specifiers::matcher::v3 as specifier_v3;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls_v3;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http_v3;
 use envoy_types::pb::envoy::r#type::matcher::v3::{
     HttpRequestHeaderMatchInput, StringMatcher, string_matcher,
 };
@@ -39,159 +30,15 @@ use envoy_types::pb::xds::core::v3::TypedExtensionConfig as XdsExtension;
 use envoy_types::pb::xds::r#type::matcher::v3 as matcher_v3;
 use prost::{Message, Name};
 
-use super::desired::Place;
+pub(super) use cluster::cluster;
 
 /// The route configuration that `envoy.yaml` asks for.
 pub(super) const ROUTE_CONFIGURATION: &str = "edge";
 /// The cluster in `envoy.yaml` that is this router's HTTP listener.
 const ROUTER_HTTP: &str = "tenant-router-http";
 
-/// What certificates of TLS cells chain to: a file on Envoy's host, where Envoy's own image has it.
-const CELL_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Requests and connections of one cell: each WebSocket holds one of both, and the default 1024 would hang the next.
-const CELL_CAPACITY: u32 = 20_000;
-/// uvicorn and Node close idle connections after 5 s: closing first avoids sending on a connection that just ends.
-const UPSTREAM_IDLE: Duration = seconds(4);
-const CONNECT_TIMEOUT: Duration = Duration {
-    seconds: 0,
-    nanos: 500_000_000,
-};
 /// As in `envoy.yaml`; a route's own value wins over the listener's, so it is said again where it counts.
 const STREAM_IDLE: Duration = seconds(300);
-
-/// The cluster `name` at `place`.
-pub(super) fn cluster(name: &str, place: &Place) -> Any {
-    // STATIC takes addresses only; STRICT_DNS resolves names and takes addresses as they are.
-    let addresses_only = place
-        .endpoints
-        .iter()
-        .all(|(host, _)| host.parse::<IpAddr>().is_ok());
-    let discovery = if addresses_only {
-        DiscoveryType::Static
-    } else {
-        DiscoveryType::StrictDns
-    };
-    let options = http_v3::HttpProtocolOptions {
-        common_http_protocol_options: Some(core_v3::HttpProtocolOptions {
-            idle_timeout: Some(UPSTREAM_IDLE),
-            ..Default::default()
-        }),
-        upstream_protocol_options: Some(http_v3::http_protocol_options::UpstreamProtocolOptions::ExplicitHttpConfig(
-            http_v3::http_protocol_options::ExplicitHttpConfig {
-                protocol_config: Some(
-                    http_v3::http_protocol_options::explicit_http_config::ProtocolConfig::HttpProtocolOptions(
-                        core_v3::Http1ProtocolOptions::default(),
-                    ),
-                ),
-            },
-        )),
-        ..Default::default()
-    };
-    any(&Cluster {
-        name: name.to_owned(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
-        connect_timeout: Some(CONNECT_TIMEOUT),
-        // AUTO would take IPv6 alone wherever there is any, also for a cell that listens on IPv4.
-        dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
-        lb_policy: LbPolicy::LeastRequest.into(),
-        circuit_breakers: Some(CircuitBreakers {
-            thresholds: vec![Thresholds {
-                max_connections: uint(CELL_CAPACITY),
-                max_pending_requests: uint(CELL_CAPACITY),
-                max_requests: uint(CELL_CAPACITY),
-                max_retries: uint(100),
-                track_remaining: true,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }),
-        outlier_detection: (place.endpoints.len() > 1).then(outlier_detection),
-        typed_extension_protocol_options: HashMap::from([(
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
-            any(&options),
-        )]),
-        transport_socket: place.tls.then(tls),
-        load_assignment: Some(endpoint_v3::ClusterLoadAssignment {
-            cluster_name: name.to_owned(),
-            endpoints: vec![endpoint_v3::LocalityLbEndpoints {
-                lb_endpoints: place
-                    .endpoints
-                    .iter()
-                    .map(|(host, port)| endpoint(host, *port))
-                    .collect(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }),
-        ..Default::default()
-    })
-}
-
-fn endpoint(host: &str, port: u16) -> endpoint_v3::LbEndpoint {
-    let address = SocketAddress {
-        address: host.to_owned(),
-        port_specifier: Some(core_v3::socket_address::PortSpecifier::PortValue(port.into())),
-        ..Default::default()
-    };
-    endpoint_v3::LbEndpoint {
-        host_identifier: Some(endpoint_v3::lb_endpoint::HostIdentifier::Endpoint(
-            endpoint_v3::Endpoint {
-                address: Some(Address {
-                    address: Some(core_v3::address::Address::SocketAddress(address)),
-                }),
-                hostname: host.to_owned(),
-                ..Default::default()
-            },
-        )),
-        ..Default::default()
-    }
-}
-
-/// Ejects an endpoint that cannot be reached, and only then: a cell's own 5xx (a fence answers 503) says nothing about
-/// its endpoints. Only for cells with several endpoints, at most half of them.
-fn outlier_detection() -> OutlierDetection {
-    OutlierDetection {
-        split_external_local_origin_errors: true,
-        consecutive_local_origin_failure: uint(5),
-        enforcing_consecutive_local_origin_failure: uint(100),
-        enforcing_local_origin_success_rate: uint(0),
-        enforcing_consecutive_5xx: uint(0),
-        enforcing_consecutive_gateway_failure: uint(0),
-        enforcing_success_rate: uint(0),
-        interval: Some(seconds(1)),
-        base_ejection_time: Some(seconds(5)),
-        max_ejection_percent: uint(50),
-        ..Default::default()
-    }
-}
-
-/// TLS to a cell: the certificate must chain to [`CELL_CA`] and carry the endpoint's DNS name.
-fn tls() -> TransportSocket {
-    // Not `system_root_certs`: Envoy 1.40 ignores it, and would then verify nothing.
-    let ca = core_v3::DataSource {
-        specifier: Some(core_v3::data_source::Specifier::Filename(CELL_CA.to_owned())),
-        ..Default::default()
-    };
-    let validation = tls_v3::CertificateValidationContext {
-        trusted_ca: Some(ca),
-        ..Default::default()
-    };
-    let context = tls_v3::UpstreamTlsContext {
-        auto_host_sni: true,
-        auto_sni_san_validation: true,
-        common_tls_context: Some(tls_v3::CommonTlsContext {
-            validation_context_type: Some(
-                tls_v3::common_tls_context::ValidationContextType::ValidationContext(validation),
-            ),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(core_v3::transport_socket::ConfigType::TypedConfig(any(&context))),
-    }
-}
 
 /// The route configuration: two health paths, then everything through the closed `map` (cell header → cluster).
 pub(super) fn route_configuration(map: &BTreeMap<String, String>, cors: &[String]) -> Any {

@@ -1,6 +1,7 @@
 //! tonic around [`Stream`]: one task per connected Envoy, which only waits for its next word or the next state.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -12,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::desired::Desired;
 use super::envoys::{Connected, Envoys};
+use super::pace::Pace;
 use super::stream::{Event, Stream};
 
 /// Unread responses per Envoy. One of each type can be in flight, so more means that it asks without reading.
@@ -82,12 +84,13 @@ async fn converse(
     responses: &mpsc::Sender<Result<DiscoveryResponse, Status>>,
 ) -> Result<(), Status> {
     let mut stream = Stream::default();
+    let mut ear = Ear::new(connected);
     let (mut desired, mut closing) = (ads.desired.clone(), ads.closing.clone());
     desired.mark_changed();
     loop {
         tokio::select! {
             request = requests.message() => match request {
-                Ok(Some(request)) => hear(&mut stream, &request, connected),
+                Ok(Some(request)) => ear.hear(&mut stream, &request)?,
                 Ok(None) => return Ok(()),
                 // A reset connection, which is how Envoys leave.
                 Err(status) => {
@@ -106,7 +109,7 @@ async fn converse(
             () = responses.closed() => return Ok(()),
             _ = closing.wait_for(|closing| *closing) => return Err(Status::unavailable("the router drains")),
         }
-        connected.acknowledge(stream.acknowledged());
+        connected.has(stream.acknowledged(), stream.wanted());
         for response in stream.respond() {
             tracing::debug!(version = %response.version_info, resources = response.resources.len(), "xDS response");
             connected.sent();
@@ -119,14 +122,47 @@ async fn converse(
     }
 }
 
-fn hear(stream: &mut Stream, request: &DiscoveryRequest, connected: &Connected) {
-    if let Some(node) = &request.node {
-        connected.node(&node.id);
-        tracing::info!(node = %node.id, version = %request.version_info, "an Envoy asks for its configuration");
+/// What one Envoy says: who it is, at a bounded pace.
+struct Ear<'c> {
+    connected: &'c Connected,
+    introduced: bool,
+    pace: Pace,
+}
+
+impl<'c> Ear<'c> {
+    fn new(connected: &'c Connected) -> Self {
+        Self {
+            connected,
+            introduced: false,
+            pace: Pace::new(Instant::now()),
+        }
     }
-    match stream.request(request) {
-        Event::Accepted(_) => connected.accepted(),
-        Event::Refused(kind, detail) => connected.refused(kind, &detail),
-        Event::Subscribed(_) | Event::Ignored => {}
+
+    fn hear(&mut self, stream: &mut Stream, request: &DiscoveryRequest) -> Result<(), Status> {
+        if let Some(node) = request.node.as_ref().filter(|node| !node.id.is_empty()) {
+            self.connected.node(&node.id);
+            tracing::info!(node = %node.id, version = %request.version_info, "an Envoy asks for its configuration");
+            self.introduced = true;
+        } else if !self.introduced {
+            // Without a name nobody could be told which Envoy is behind.
+            return Err(Status::invalid_argument(
+                "the first request names the node: set `node.id`",
+            ));
+        }
+        match stream.request(request) {
+            Event::Accepted(_) => self.connected.accepted(),
+            Event::Refused(kind, detail) => self.connected.refused(kind, &detail),
+            Event::Subscribed(_) | Event::Ignored => {
+                if !self.pace.admit(Instant::now()) {
+                    return Err(Status::resource_exhausted(
+                        "too many requests that answer nothing",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use registry::Version;
 
-use super::desired::{Clusters, Desired, Routes};
+use super::desired::{Clusters, Content, Desired, Routes};
 use super::resources::{ROUTE_CONFIGURATION, cluster_type, route_type};
 
 /// What happened, for the log and the counters.
@@ -119,6 +119,11 @@ impl<T: PartialEq> Conversation<T> {
             && self.refused.as_ref() != Some(wanted)
     }
 
+    /// Whether Envoy has `wanted`, and is not asked to take anything else.
+    fn has_exactly(&self, wanted: &T) -> bool {
+        self.in_flight.is_none() && self.accepted.as_ref() == Some(wanted)
+    }
+
     fn sent(&mut self, nonce: &str, content: T) {
         self.last_nonce = Some(nonce.to_owned());
         self.in_flight = Some(content);
@@ -143,6 +148,9 @@ pub(super) struct Stream {
     floor: Option<Version>,
     /// The newest version whose clusters and routes Envoy has.
     acknowledged: Version,
+    /// Content that Envoy has exactly, with nothing left to send. Most registry changes touch no cell and leave it as it
+    /// is, so that a thousand Envoys cost such a change nothing but a look here.
+    settled: Option<Arc<Content>>,
     nonce: u64,
 }
 
@@ -150,6 +158,11 @@ impl Stream {
     /// The newest registry version that Envoy has completely; 0.0 before the first.
     pub(super) const fn acknowledged(&self) -> Version {
         self.acknowledged
+    }
+
+    /// The version that Envoy should have; `None` before the router's first.
+    pub(super) fn wanted(&self) -> Option<Version> {
+        self.desired.as_ref().map(|desired| desired.version)
     }
 
     /// A newer state is desired.
@@ -171,6 +184,9 @@ impl Stream {
         } else {
             return Event::Ignored;
         };
+        if event != Event::Ignored {
+            self.settled = None;
+        }
         match &event {
             Event::Subscribed(_) => {
                 self.floor = self.floor.max(Desired::parse_version_info(&request.version_info));
@@ -189,7 +205,7 @@ impl Stream {
         let Some(desired) = self.desired.clone() else {
             return Vec::new();
         };
-        if self.floor.is_some_and(|floor| floor > desired.version) {
+        if self.floor.is_some_and(|floor| floor > desired.version) || self.is_settled(&desired) {
             return Vec::new();
         }
         let mut responses = Vec::new();
@@ -210,7 +226,17 @@ impl Stream {
             self.routes.sent(&response.nonce, Arc::clone(routes));
             responses.push(response);
         }
+        if self.clusters.has_exactly(&desired.content.clusters) && self.routes.has_exactly(routes) {
+            self.settled = Some(Arc::clone(&desired.content));
+        }
         responses
+    }
+
+    /// Whether Envoy has exactly what is desired: the same allocation, which content keeps while it does not change.
+    fn is_settled(&self, desired: &Desired) -> bool {
+        self.settled
+            .as_ref()
+            .is_some_and(|settled| Arc::ptr_eq(settled, &desired.content))
     }
 
     /// The desired clusters, and those that routes in Envoy's hands may still name. In place of a rejected one stands
@@ -269,6 +295,10 @@ impl Stream {
     /// without a change that Envoy would see.
     fn settle(&mut self) {
         let Some(desired) = &self.desired else { return };
+        if self.is_settled(desired) && self.floor.is_none_or(|floor| floor <= desired.version) {
+            self.acknowledged = desired.version;
+            return;
+        }
         self.rejected
             .retain(|name, cluster| desired.content.clusters.get(name) == Some(cluster));
         let below_floor = self.floor.is_some_and(|floor| floor > desired.version);

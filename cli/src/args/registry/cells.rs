@@ -141,6 +141,9 @@ pub struct AddCell {
     /// Base URL of its workload runtime, which fences tenants that move away.
     #[arg(long, value_name = "URL")]
     pub runtime: Option<String>,
+    /// Path that Envoy asks each endpoint for: 2xx says that it serves. Without one only connections are tried.
+    #[arg(long, value_name = "PATH")]
+    pub health_path: Option<String>,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -149,7 +152,7 @@ pub struct AddCell {
 /// `alphaswarm cells set`
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("settings").required(true).multiple(true)
-    .args(["tier", "region", "tls", "weight", "capacity", "runtime"])))]
+    .args(["tier", "region", "tls", "weight", "capacity", "runtime", "health_path"])))]
 pub struct SetCell {
     /// Which.
     #[command(flatten)]
@@ -172,6 +175,9 @@ pub struct SetCell {
     /// Base URL of its workload runtime, which fences tenants that move away.
     #[arg(long, value_name = "URL")]
     pub runtime: Option<String>,
+    /// Path that Envoy asks each endpoint for: 2xx says that it serves. Without one only connections are tried.
+    #[arg(long, value_name = "PATH")]
+    pub health_path: Option<String>,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,

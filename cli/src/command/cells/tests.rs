@@ -68,6 +68,7 @@ fn lists_and_shows_who_lives_there() {
             "TENANTS",
             "ENDPOINTS",
             "RUNTIME",
+            "HEALTH",
             "VERSION"
         ]
     );
@@ -97,7 +98,7 @@ fn new_endpoints_keep_every_other_setting() {
     let world = World::empty();
     world.ok(
         "cells add --cell cell-a --endpoint 10.0.0.5:8000 --tier pro --region eu --tls --weight 7 --capacity 5 \
-         --runtime http://10.0.0.5:8100",
+         --runtime http://10.0.0.5:8100 --health-path /healthz",
     );
     let before = world.json("cells show --cell cell-a");
     world.ok("cells set-endpoints --cell cell-a --endpoint 10.0.0.6:1 --endpoint 10.0.0.7:2");
@@ -107,17 +108,40 @@ fn new_endpoints_keep_every_other_setting() {
         serde_json::json!(["10.0.0.6:1", "10.0.0.7:2"])
     );
     for setting in [
-        "id", "state", "tier", "region", "tls", "weight", "capacity", "runtime",
+        "id",
+        "state",
+        "tier",
+        "region",
+        "tls",
+        "weight",
+        "capacity",
+        "runtime",
+        "health_path",
     ] {
         assert_eq!(before[setting], after[setting], "{setting}");
     }
     world.ok("cells set --cell cell-a --tls false --capacity 9");
     let set = world.json("cells show --cell cell-a");
     assert_eq!((&set["tls"], &set["capacity"]), (&false.into(), &9.into()));
-    for setting in ["id", "state", "tier", "region", "weight", "runtime"] {
+    for setting in [
+        "id",
+        "state",
+        "tier",
+        "region",
+        "weight",
+        "runtime",
+        "health_path",
+    ] {
         assert_eq!(before[setting], set[setting], "{setting}");
     }
     assert_eq!(set["endpoints"], after["endpoints"]);
+    world.ok("cells set --cell cell-a --health-path /ready?deep=1");
+    let set = world.json("cells show --cell cell-a");
+    assert_eq!(set["health_path"], "/ready?deep=1");
+    for bad in ["ready", "http://x/ready", "/a#b"] {
+        let error = world.fails(1, &format!("cells set --cell cell-a --health-path {bad}"));
+        assert!(error.contains("health_path"), "{error}");
+    }
     world.fails(2, "cells set --cell cell-a");
     let stale = before["version"].as_str().unwrap();
     let error = world.fails(

@@ -74,6 +74,7 @@ fn decided(sent: Sent, snapshot: &Snapshot, token: &str) -> Result<Option<Access
         snapshot: Some(snapshot),
         identity: &FIXTURE.identity,
         policy: &policy,
+        fairness: &FIXTURE.fairness,
         minter: &FIXTURE.minter,
         auth_mode: AuthMode::Required,
         cba_mode: CbaMode::Enforce,

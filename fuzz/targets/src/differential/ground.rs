@@ -50,6 +50,8 @@ pub(super) fn of(rule: Rule) -> Ground {
         | Rule::TenantClaim
         | Rule::CellClaim
         | Rule::AssertionClaims
+        // Not now.
+        | Rule::NoTime
         // A list with a stranger's audience in it; times that are no integers, or too far apart.
         | Rule::Audience
         | Rule::ExpMissing

@@ -9,7 +9,7 @@ use super::super::{Open, StoreError};
 use super::server::Server;
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 5] = [
+pub(in crate::store) const SCHEMAS: [Schema; 6] = [
     (
         1,
         "registry",
@@ -34,6 +34,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 5] = [
         5,
         "drains",
         include_str!("../../../migrations/postgres/0005_drains.sql"),
+    ),
+    (
+        6,
+        "cells' health paths",
+        include_str!("../../../migrations/postgres/0006_health.sql"),
     ),
 ];
 

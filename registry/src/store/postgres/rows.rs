@@ -123,8 +123,9 @@ static CELLS: Statements = statements!(
     "id = $1",
     "k ->> 0",
     "id",
-    "id, state, tier, region, endpoints, tls, weight, capacity, runtime",
-    ["id" Text, "state" Text, "tier" Text, "region" Text, "endpoints" Json, "tls" Boolean, "weight" Number, "capacity" Number, "runtime" Text]
+    "id, state, tier, region, endpoints, tls, weight, capacity, runtime, health_path",
+    ["id" Text, "state" Text, "tier" Text, "region" Text, "endpoints" Json, "tls" Boolean, "weight" Number, "capacity" Number, "runtime" Text,
+     "health_path" Text]
 );
 static TENANTS: Statements = statements!(
     "tenants",

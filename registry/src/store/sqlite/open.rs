@@ -13,7 +13,7 @@ use super::super::{Open, StoreError};
 use super::{BUSY, DEADLINE};
 
 /// The schemas, numbered as those of the other databases.
-pub(in crate::store) const SCHEMAS: [Schema; 5] = [
+pub(in crate::store) const SCHEMAS: [Schema; 6] = [
     (
         1,
         "registry",
@@ -38,6 +38,11 @@ pub(in crate::store) const SCHEMAS: [Schema; 5] = [
         5,
         "drains",
         include_str!("../../../migrations/sqlite/0005_drains.sql"),
+    ),
+    (
+        6,
+        "cells' health paths",
+        include_str!("../../../migrations/sqlite/0006_health.sql"),
     ),
 ];
 

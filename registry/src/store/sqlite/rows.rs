@@ -101,7 +101,7 @@ static CELLS: Statements = statements!(
     "id",
     "json_object('id', id, 'state', state, 'tier', tier, 'region', region, 'endpoints', endpoints, \
      'tls', json(CASE tls WHEN 0 THEN 'false' WHEN 1 THEN 'true' ELSE tls END), 'weight', weight, \
-     'capacity', capacity, 'runtime', runtime)",
+     'capacity', capacity, 'runtime', runtime, 'health_path', health_path)",
     [
         "id",
         "state",
@@ -111,7 +111,8 @@ static CELLS: Statements = statements!(
         "tls",
         "weight",
         "capacity",
-        "runtime"
+        "runtime",
+        "health_path"
     ]
 );
 static TENANTS: Statements = statements!(

@@ -219,6 +219,7 @@ pub(super) async fn a_new_cell_is_not_active_at_once_where_routers_live(registry
             weight: 1,
             capacity: None,
             runtime: None,
+            health_path: None,
         };
         [import(Record::Cell(found))]
     };

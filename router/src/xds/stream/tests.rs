@@ -20,6 +20,7 @@ fn cell(id: &str, port: u16) -> Cell {
         weight: 1,
         capacity: None,
         runtime: None,
+        health_path: None,
     }
 }
 
@@ -450,4 +451,108 @@ fn an_adopted_registry_is_newer_and_a_foreign_version_means_nothing() {
     });
     stream.request(&subscribe(Kind::Clusters, "1.900+1"));
     assert_eq!(stream.respond().len(), 1);
+}
+
+#[test]
+fn an_envoy_that_comes_back_with_the_same_version_is_told_everything_again() {
+    let state = desired(3, &[cell("cell-a", 1)]);
+    let before = settled(&state);
+    assert_eq!(before.wanted(), Some(version(3)));
+    let mut stream = Stream::default();
+    stream.desire(state);
+    stream.request(&subscribe(Kind::Clusters, "1.3+1"));
+    let (clusters, names) = due(&mut stream);
+    assert_eq!(names, ["cell/cell-a", "platform/control-plane"]);
+    assert_eq!(
+        stream.acknowledged(),
+        Version::default(),
+        "what it says that it has counts for nothing before it accepts"
+    );
+    stream.request(&subscribe(Kind::Routes, "1.3+1"));
+    stream.request(&ack(&clusters));
+    let (routes, _) = due(&mut stream);
+    stream.request(&ack(&routes));
+    assert_eq!(stream.acknowledged(), version(3));
+}
+
+#[test]
+fn routes_refused_while_newer_clusters_wait_keep_both_apart() {
+    let mut stream = settled(&desired(1, &[cell("cell-a", 1), cell("cell-b", 2)]));
+    stream.desire(desired(2, &[cell("cell-a", 1)]));
+    let (routes, _) = due(&mut stream);
+    assert!(is_routes(&routes));
+    // A new address arrives while Envoy looks at the routes: clusters go out beside them.
+    stream.desire(desired(3, &[cell("cell-a", 9)]));
+    let (clusters, names) = due(&mut stream);
+    assert!(!is_routes(&clusters));
+    assert_eq!(names, ["cell/cell-a", "cell/cell-b", "platform/control-plane"]);
+    let event = stream.request(&nack(&routes));
+    assert_eq!(event, Event::Refused(Kind::Routes, "no such thing".to_owned()));
+    assert!(
+        stream.respond().is_empty(),
+        "the clusters are still looked at, and the same routes would be refused again"
+    );
+    assert_eq!(stream.request(&ack(&clusters)), Event::Accepted(Kind::Clusters));
+    assert!(stream.respond().is_empty());
+    assert_eq!(stream.acknowledged(), version(1), "its routes are the old ones");
+    // The answer to the clusters refused nothing that the routes had.
+    stream.desire(desired(4, &[cell("cell-a", 9), cell("cell-c", 3)]));
+    let (clusters, names) = due(&mut stream);
+    assert_eq!(
+        names,
+        [
+            "cell/cell-a",
+            "cell/cell-b",
+            "cell/cell-c",
+            "platform/control-plane"
+        ],
+        "cell-b is still mapped"
+    );
+    stream.request(&ack(&clusters));
+    let (routes, _) = due(&mut stream);
+    stream.request(&ack(&routes));
+    let (clusters, _) = due(&mut stream);
+    stream.request(&ack(&clusters));
+    assert_eq!(stream.acknowledged(), version(4));
+}
+
+#[test]
+fn clusters_refused_while_routes_are_looked_at_do_not_take_the_routes_along() {
+    let mut stream = settled(&desired(1, &[cell("cell-a", 1), cell("cell-b", 2)]));
+    stream.desire(desired(2, &[cell("cell-a", 1)]));
+    let (routes, _) = due(&mut stream);
+    stream.desire(desired(3, &[cell("cell-a", 9)]));
+    let (clusters, _) = due(&mut stream);
+    stream.request(&nack(&clusters));
+    assert_eq!(stream.request(&ack(&routes)), Event::Accepted(Kind::Routes));
+    assert_eq!(stream.acknowledged(), version(1), "the new address is refused");
+    stream.desire(desired(4, &[cell("cell-a", 1)]));
+    let (clusters, names) = due(&mut stream);
+    assert_eq!(names, ["cell/cell-a", "platform/control-plane"]);
+    stream.request(&ack(&clusters));
+    assert_eq!(stream.acknowledged(), version(4));
+    assert!(stream.respond().is_empty());
+}
+
+#[test]
+fn what_is_settled_is_left_alone_until_something_is_asked_or_changes() {
+    let state = desired(1, &[cell("cell-a", 1)]);
+    let mut stream = settled(&state);
+    assert!(stream.settled.is_some());
+    // The same content under a newer version, as a change elsewhere in the registry makes it.
+    let newer = Desired {
+        version: version(2),
+        ..state
+    };
+    stream.desire(newer.clone());
+    assert!(stream.respond().is_empty());
+    assert_eq!(stream.acknowledged(), version(2));
+    // It subscribes anew on the same stream: everything is sent again.
+    stream.request(&subscribe(Kind::Clusters, ""));
+    assert!(!is_routes(&due(&mut stream).0));
+    stream.desire(Desired {
+        version: version(3),
+        ..newer
+    });
+    assert_eq!(stream.acknowledged(), version(2), "not before it has answered");
 }

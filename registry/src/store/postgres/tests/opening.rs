@@ -112,7 +112,7 @@ async fn an_older_schema_is_brought_up_by_writers_and_a_newer_one_refused() {
     registry.run(add_tenant("acme")).await;
     registry
         .by_hand(
-            "ALTER TABLE tenants DROP COLUMN drain; ALTER TABLE placements DROP COLUMN drain; \
+            "ALTER TABLE cells DROP COLUMN health_path; ALTER TABLE tenants DROP COLUMN drain; ALTER TABLE placements DROP COLUMN drain; \
              DROP TABLE staged; ALTER TABLE tenants DROP COLUMN tier, DROP COLUMN region, DROP COLUMN apart; \
              DROP TABLE idempotency_keys; DROP INDEX placements_moving; ALTER TABLE placements DROP COLUMN mover; \
              DELETE FROM _sqlx_migrations WHERE version > 1",

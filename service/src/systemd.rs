@@ -1,0 +1,123 @@
+//! What a service manager is told (`Type=notify`): ready, stopping, and that the runtime still turns. Without systemd, which
+//! shows by `NOTIFY_SOCKET`, nothing is sent.
+//!
+//! Reloads are not told: certificates, keys, policy and registry are followed while requests are served, nobody waits for
+//! them, and a unit that is "reloading" would look less than ready.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::drain::Shutdown;
+
+/// Longer than any list of what is missing that a person reads.
+const MAX_STATUS: usize = 500;
+
+/// What the manager knows of readiness.
+#[derive(Debug, Default)]
+pub struct Told {
+    ready: bool,
+    status: Option<String>,
+}
+
+impl Told {
+    /// The process waits for `pending`; empty: it is ready. The first time that it is, the unit counts as started; from
+    /// then on only the unit's status text follows. The status has no secret in it: probes show the same.
+    pub fn pending(&mut self, pending: &[String]) {
+        let status: String = if pending.is_empty() {
+            "serving".to_owned()
+        } else {
+            format!("waits for: {}", pending.join("; "))
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(MAX_STATUS)
+                .collect()
+        };
+        if self.status.as_ref() != Some(&status) {
+            tell(&[NotifyState::Status(&status)]);
+            self.status = Some(status);
+        }
+        if pending.is_empty() && !self.ready {
+            tell(&[NotifyState::Ready]);
+            self.ready = true;
+        }
+    }
+}
+
+/// The process goes, in its own time: the unit's `TimeoutStopSec` must be longer than both drains together.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Tells the manager again and again that the runtime turns, until `shutdown`; nothing where the unit has no watchdog. Each
+/// time a new task is scheduled and waited for, so that a runtime whose threads are all stuck falls silent and is restarted.
+pub async fn watchdog(shutdown: Shutdown) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    tracing::info!(seconds = limit.as_secs(), "the service manager watches");
+    tokio::select! {
+        () = shutdown.fired() => {}
+        () = beat(interval(limit), || tell(&[NotifyState::Watchdog])) => {}
+    }
+}
+
+/// Three chances within the limit: one may come late on a busy machine.
+fn interval(limit: Duration) -> Duration {
+    (limit / 3).max(Duration::from_millis(10))
+}
+
+async fn beat(interval: Duration, told: impl Fn()) {
+    loop {
+        if tokio::spawn(async {}).await.is_ok() {
+            told();
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// A manager that does not listen is no reason to stop serving.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn the_limit_leaves_room_for_two_lost_beats() {
+        assert_eq!(interval(Duration::from_secs(30)), Duration::from_secs(10));
+        assert_eq!(interval(Duration::ZERO), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_stuck_runtime_falls_silent() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let beats = AtomicUsize::new(0);
+        let count = || {
+            beats.fetch_add(1, Ordering::Relaxed);
+        };
+        runtime.block_on(async {
+            let stuck = async {
+                while beats.load(Ordering::Relaxed) < 3 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                // Whatever blocks the only thread, for twenty beats.
+                std::thread::sleep(Duration::from_millis(100));
+                beats.load(Ordering::Relaxed)
+            };
+            tokio::select! {
+                () = beat(Duration::from_millis(5), count) => unreachable!("it never ends"),
+                at_most = stuck => assert!(at_most <= 4, "{at_most} beats from a thread that was stuck"),
+            }
+        });
+    }
+}
