@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contract::{CellId, TenantId};
 use devkit::dev::{DEDICATED_CELL, SHARED_CELL};
+use devkit::stack::seed;
 use registry::command::CellSettings;
 use registry::moves::{MoveOptions, Progress, Runtimes, run_move};
 use registry::{CellState, Command, IfVersion, Refused, Store as _};
@@ -101,18 +102,10 @@ pub(super) async fn third_cell(scene: &Scene, event: &Event) -> anyhow::Result<(
     tell(scene, format!("{id} is added"));
     program.start(KNOWN).await?;
     let cell = CellId::parse(&id)?;
-    let ports = scene.third.ports();
-    let [listen, runtime] =
-        [contract::port::DEMO_CELLS, contract::port::DEMO_RUNTIMES].map(|[first, _]| ports.addr(first));
+    // As the first demo cell, but for its id and its ports.
     let settings = CellSettings {
         id: cell.clone(),
-        tier: "std".to_owned(),
-        region: "local".to_owned(),
-        endpoints: vec![listen.to_string()],
-        tls: false,
-        weight: 100,
-        capacity: None,
-        runtime: Some(format!("http://{runtime}")),
+        ..seed::cell(0, scene.third.ports())?
     };
     scene.apply(&Command::AddCell(settings)).await?;
     let activate = Command::SetCellState {
