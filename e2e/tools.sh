@@ -45,6 +45,35 @@ if ! has_postgres; then
     fi
 fi
 
+# The OTLP receiver of the tests of traces, from a package that carries the program. Where Python cannot install it, those
+# tests are skipped by name.
+if ! [ -x target/rotel/rotel/rotel-agent ]; then
+    echo "installing rotel (for the tests of traces)"
+    rm -rf target/rotel
+    # Debian's Python may have a venv or a pip, or both.
+    into_rotel() { "$@" -m pip install --quiet --disable-pip-version-check --no-deps --target target/rotel 'rotel==0.0.1a15'; }
+    if ! into_rotel python3 2>/dev/null && ! { python3 -m venv target/rotel-venv && into_rotel target/rotel-venv/bin/python; } &&
+        [ "${CI:-}" = true ]; then
+        echo "rotel cannot be installed with Python's pip: the tests of traces need it" >&2
+        exit 1
+    fi
+fi
+
+# promtool, which tests alert rules: on PATH, or unpacked from Debian's package without installing it. Where there is neither,
+# that test is skipped by name.
+if ! command -v promtool >/dev/null && ! [ -x target/prometheus/usr/bin/promtool ]; then
+    echo "fetching promtool (for the tests of alert rules)"
+    unpack_prometheus() (
+        rm -rf target/prometheus && mkdir -p target/prometheus && cd target/prometheus
+        { apt-get download -qq prometheus || { can_install && apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null
+        dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb usr/bin/prometheus
+    )
+    if ! { command -v apt-get >/dev/null && unpack_prometheus; } && [ "${CI:-}" = true ]; then
+        echo "promtool is missing: install it (Debian: prometheus), the tests of alert rules need it" >&2
+        exit 1
+    fi
+fi
+
 # The OpenID provider of the sign-in tests: installed where it leaves no trace in the repository. Where there is no
 # Node, those tests are skipped by name.
 if command -v node >/dev/null && command -v npm >/dev/null; then
@@ -59,4 +88,18 @@ if command -v node >/dev/null && command -v npm >/dev/null; then
 elif [ "${CI:-}" = true ]; then
     echo "node and npm are missing: install Node 20 or newer, the sign-in tests need it" >&2
     exit 1
+fi
+
+# PyJWT for the Python example of a cell (envoy/cell_assertion.py), in an environment of its own. Where there is no Python
+# that can make one, the example is left out of the tests by name.
+python=target/python
+if ! cmp -s e2e/python/requirements.txt "$python/installed"; then
+    echo "installing PyJWT (for the tests of the Python example)"
+    rm -rf "$python"
+    if python3 -m venv "$python" && "$python/bin/pip" install --quiet --disable-pip-version-check -r e2e/python/requirements.txt; then
+        cp e2e/python/requirements.txt "$python/installed"
+    elif [ "${CI:-}" = true ]; then
+        echo "PyJWT cannot be installed: install Python 3.10 or newer with venv (Debian: python3-venv)" >&2
+        exit 1
+    fi
 fi

@@ -8,21 +8,17 @@
 )]
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use benches::world::{Fixture, TOKEN_BYTES};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use decision::shadow::Versions;
-use decision::{AuthMode, Bulkhead, CbaMode, Fairness, Policy, World, decide, decide_beside};
-use identity::Minter;
+use decision::{World, decide, decide_beside};
 use prost::Message as _;
 use registry::{Placement, Record, staging};
 use router::outcome::{Recorder, TokenPrefixes};
 use router::response::check_response;
 use router::telemetry::Metrics;
-use router::world::Edge;
 
 // As in the router.
 #[global_allocator]
@@ -96,25 +92,7 @@ fn decisions(c: &mut Criterion) {
 fn check(c: &mut Criterion) {
     let fixture = Fixture::new(100_000);
     let bearers = fixture.bearers(TOKENS);
-    let (mut writer, registry) = registry::channel(fixture.snapshot.clone());
-    writer.contacted();
-    let edge = Edge {
-        registry,
-        registry_max_staleness: Duration::from_secs(3600),
-        identity: Arc::clone(&fixture.identity),
-        policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
-        fairness: Fairness {
-            bulkhead: Bulkhead::unlimited(),
-            ..Fairness::default()
-        },
-        minter: Arc::new(Minter::generate("bench-router").unwrap()),
-        auth_mode: AuthMode::Required,
-        cba_mode: CbaMode::Enforce,
-        warm: true.into(),
-        strip_token: false,
-        shadow: Arc::default(),
-        recorder: Recorder::new(Metrics::new(), TokenPrefixes::Hidden),
-    };
+    let edge = fixture.edge(Recorder::new(Metrics::new(), TokenPrefixes::Hidden));
     for bearer in &bearers {
         let allowed = edge.check(&Fixture::attributes(bearer), |outcome| {
             outcome.decision.is_allow()

@@ -3,6 +3,7 @@
 //! 1. [`world`] is everything that `decide` reads, in memory: the criterion benches run on it.
 //! 2. [`estimates`] reads what criterion measured.
 //! 3. [`tokens`] measures one verification beside the bare signature check, in turn.
+//!    [`traces`] does the same for a check with and without tracing.
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router.
 //! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
 //! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
@@ -14,6 +15,8 @@ pub mod world;
 pub mod estimates;
 
 pub mod tokens;
+
+pub mod traces;
 
 pub mod variants;
 

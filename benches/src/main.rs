@@ -11,8 +11,8 @@ use benches::plane;
 use benches::registry::{self, Extent};
 use benches::report::{Figure, Report};
 use benches::rounds::{self, Loading};
-use benches::tokens;
 use benches::variants::Rig;
+use benches::{tokens, traces};
 use clap::Parser;
 use devkit::place;
 use devkit::progress::Progress;
@@ -35,7 +35,7 @@ struct Args {
     /// Only the servers, without Envoy in front.
     #[arg(long)]
     only_direct: bool,
-    /// Only the verification of tokens, without any server.
+    /// Only the verification of tokens and what traces cost, without any server.
     #[arg(long, conflicts_with = "only_direct")]
     only_tokens: bool,
     /// Only the cells registry.
@@ -79,6 +79,7 @@ fn main() -> anyhow::Result<()> {
     }
     if all || args.only_direct || args.only_tokens {
         report.merge(tokens::run()?);
+        report.merge(runtime.block_on(traces::run())?);
     }
     if all || args.only_registry {
         let extent = Extent {

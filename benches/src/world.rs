@@ -6,7 +6,9 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
@@ -21,6 +23,9 @@ use registry::{
     Cell, CellState, Link, LinkState, Mover, Phase, Placement, Position, Record, Snapshot, Tenant,
     TenantState,
 };
+use router::outcome::Recorder;
+use router::signing::{KeyTimes, Signing};
+use router::world::Edge;
 
 /// A typical access token: about this many bytes or more.
 pub const TOKEN_BYTES: usize = 1000;
@@ -82,6 +87,38 @@ impl Fixture {
             tenants,
             key,
             kid,
+        }
+    }
+
+    /// What the router checks with.
+    pub fn edge(&self, recorder: Recorder) -> Edge {
+        let (mut writer, registry) = registry::channel(self.snapshot.clone());
+        writer.contacted();
+        Edge {
+            registry,
+            registry_max_staleness: Duration::from_secs(3600),
+            identity: Arc::clone(&self.identity),
+            policy: Arc::new(ArcSwap::from_pointee(Policy::default())),
+            fairness: Fairness {
+                bulkhead: Bulkhead::unlimited(),
+                ..Fairness::default()
+            },
+            signer: Signing::open(
+                "bench-router",
+                None,
+                KeyTimes {
+                    lifetime: Duration::ZERO,
+                    rotation: Duration::from_secs(24 * 3600),
+                },
+            )
+            .unwrap()
+            .signer(),
+            auth_mode: AuthMode::Required,
+            cba_mode: CbaMode::Enforce,
+            warm: true.into(),
+            strip_token: false,
+            shadow: Arc::default(),
+            recorder,
         }
     }
 

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use contract::dev::DevProvider;
 
 use self::envoy::EnvoyCommand;
-use self::operator::{Explain, Jwks, Xds};
+use self::operator::{Explain, Jwks, LogLevel, Xds};
 use self::registry::{Cells, Hosts, Links, PlacementNoun, RegistryNoun, Revocations, Tenants};
 
 /// The whole command line.
@@ -34,7 +34,7 @@ Start here:
 
 Environment:
   REGISTRY_URL            the registry to work on (default sqlite:.alphaswarm/registry.db, the dev stack's)
-  ALPHASWARM_OPERATOR_TOKEN  what explain, jwks and xds show the router (default: none; see their --operator-token-file)
+  ALPHASWARM_OPERATOR_TOKEN  what explain, jwks, xds and log-level show (default: none; see their --operator-token-file)
   ALPHASWARM_PORT_OFFSET  added to every default port on this machine
   USER                    who signs the change log, unless --actor says otherwise
   NO_COLOR                set: no colours
@@ -114,6 +114,17 @@ Examples:
   alphaswarm xds status --operator-token-file operator.jwt"
     )]
     Xds(Xds),
+    /// What a running router or control plane logs: show it, or change it for a while.
+    #[command(after_help = "\
+Examples:
+  alphaswarm token mint --tenant operator --role cluster:read --role cluster:admin > operator.jwt
+  alphaswarm log-level --operator-token-file operator.jwt
+  alphaswarm log-level info,decision=debug --for 5m --operator-token-file operator.jwt
+  alphaswarm log-level info,edge=debug --control-plane http://127.0.0.1:8090 --operator-token-file operator.jwt
+
+To look needs the scope cluster:read, to change cluster:admin. What is changed ends by itself. Libraries are never
+logged below info, whatever the filter says: their lines hold headers.")]
+    LogLevel(LogLevel),
     /// Envoy's configuration: what in it lets requests pass undecided.
     #[command(
         subcommand,

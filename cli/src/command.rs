@@ -14,6 +14,8 @@ pub mod jwks;
 
 pub mod xds;
 
+pub mod log_level;
+
 pub mod envoy;
 
 pub mod cells;
@@ -52,6 +54,7 @@ pub async fn run(
         Command::Explain(args) => explain::run(args, environment, output).await,
         Command::Jwks(Jwks::Status(args)) => jwks::status(&args, environment, output).await,
         Command::Xds(Xds::Status(args)) => xds::status(args, environment, output).await,
+        Command::LogLevel(args) => log_level::run(&args, environment, output).await,
         Command::Envoy(command) => envoy::run(command, output),
         Command::Cells(args) => cells::run(args, environment, output).await,
         Command::Tenants(args) => tenants::run(args, environment, output).await,

@@ -1,6 +1,7 @@
 //! Bodies of the HTTP interfaces that operators and tests use.
 
 mod explain;
+mod log_level;
 
 mod xds;
 
@@ -11,6 +12,7 @@ use crate::id::{CellId, Principal, PrincipalKind, ProviderId, TenantId};
 pub use explain::{
     ExplainRequest, Explained, ExplainedLink, ExplainedRoute, ExplainedTenant, Step, StepOutcome, StepTaken,
 };
+pub use log_level::{ChangeLogLevel, LogLevel};
 pub use xds::{EnvoyStatus, XdsRefusal, XdsStatus};
 
 /// `/resolve`: where a request would go.

@@ -28,6 +28,18 @@ impl Access {
     }
 }
 
+/// `CBA_MODE`: how strictly requests are bound to cells, by routers and by cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CbaMode {
+    /// A router refuses a token that names another cell; a cell refuses what no router's assertion confirms.
+    #[default]
+    Enforce,
+    /// The same is counted and logged, and let pass.
+    Audit,
+    /// A router sends no assertion and ignores cell claims; a cell believes what it receives.
+    Off,
+}
+
 /// The claims of a routing assertion (a compact JWS, EdDSA, `typ` = [`TYP`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

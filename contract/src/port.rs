@@ -21,8 +21,11 @@ pub const DEMO_RUNTIMES: [u16; 2] = [8201, 8202];
 /// The dev identity provider.
 pub const DEV_IDP: u16 = 8190;
 
+/// Where an OpenTelemetry collector takes traces (OTLP over gRPC).
+pub const OTLP: u16 = 4317;
+
 /// All of them, for a check that a whole block is free.
-pub const ALL: [u16; 11] = [
+pub const ALL: [u16; 12] = [
     EDGE,
     EDGE_ADMIN,
     ROUTER_GRPC,
@@ -34,4 +37,5 @@ pub const ALL: [u16; 11] = [
     8201,
     8202,
     DEV_IDP,
+    OTLP,
 ];

@@ -60,6 +60,8 @@ pub struct Attributes<'a> {
     pub websocket_protocol: Field<'a>,
     /// `x-request-id`, empty when there is none.
     pub request_id: &'a str,
+    /// `traceparent`, for the log and for traces: nothing is decided by it.
+    pub trace_parent: Field<'a>,
     /// Whether [`Self::method`], [`Self::host`] and [`Self::path`] come from a proxy that vouches for them. When
     /// false, the route's class is the strictest of the policy and the host says nothing.
     pub vouched: bool,

@@ -13,6 +13,7 @@ use identity::AssertionSlot;
 
 use crate::attributes::Attributes;
 
+pub use contract::assertion::CbaMode;
 pub use file::PolicyErrors;
 
 /// `AUTH_MODE`.
@@ -25,18 +26,6 @@ pub enum AuthMode {
     Optional,
     /// Dev only: tokens are not read, the host names the tenant.
     Disabled,
-}
-
-/// `CBA_MODE`: what a token's own cell claim is worth, and whether cells get an assertion.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CbaMode {
-    /// A differing cell claim is refused.
-    #[default]
-    Enforce,
-    /// A differing cell claim is counted and logged.
-    Audit,
-    /// No assertion, cell claims ignored.
-    Off,
 }
 
 /// What a route asks of its caller.

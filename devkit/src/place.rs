@@ -11,6 +11,9 @@ pub const ROUTER: &str = "tenant-router";
 /// The control plane.
 pub const CONTROL_PLANE: &str = "alphaswarm-cp";
 
+/// A cell's admission.
+pub const CELL: &str = "alphaswarm-cell";
+
 /// The program `name`, built by the same build as the running executable: beside it, or one folder up for tests and
 /// benches (`target/release/deps`).
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {

@@ -34,6 +34,10 @@ pub struct Args {
     /// Envoy's worker threads
     #[arg(long, default_value_t = 1)]
     pub envoy_concurrency: u32,
+    /// Where routers, control plane and cells send traces, such as http://127.0.0.1:4317, which is where Envoy sends its
+    /// own (moved with all ports) [default: nowhere]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp: Option<String>,
     /// Instead of the text, one JSON line on stdout when everything is ready
     #[arg(long)]
     pub json: bool,
@@ -53,6 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .port_offset(args.port_offset)
         .envoy_concurrency(args.envoy_concurrency)
         .control_plane()
+        .traces(args.otlp.clone())
         .progress(Progress::stderr());
     let stack = tokio::select! {
         stack = builder.start() => stack?,

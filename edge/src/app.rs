@@ -13,6 +13,7 @@ use registry::{AnyStore, Open, Reader, Store as _};
 use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
+use service::trace::{self, Tracer};
 use tokio::task::JoinSet;
 
 use crate::caller::Callers;
@@ -44,6 +45,8 @@ pub struct ControlPlane {
     pub moves: MoverOptions,
     /// Counters.
     pub metrics: Metrics,
+    /// Makes spans of requests whose trace is recorded.
+    pub tracer: Option<Tracer>,
 }
 
 /// A control plane whose socket is bound; nothing is served yet.
@@ -126,6 +129,20 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     background.spawn(async { drop(follow.await) });
     let fetch = providers.fetch_options(config.state_dir.as_deref().map(|dir: &Path| dir.join("keys")));
     background.spawn(identity::refresh_keys(identity.clone(), fetch, stopped().fired()));
+    let traced = config
+        .trace
+        .as_ref()
+        .map(|settings| {
+            // One address, one process: that tells replicas apart.
+            let instance = config.listen.to_string();
+            trace::start(settings, "alphaswarm-cp", &instance, metrics.spans.clone())
+        })
+        .transpose()
+        .map_err(anyhow::Error::msg)?;
+    let (tracer, exporter) = traced.unzip();
+    if let Some(exporter) = exporter {
+        background.spawn(exporter.run(stopped()));
+    }
     let runtimes = Runtimes::new()?;
     let carrier = Carrier::new(store.clone(), runtimes.clone(), config.moves, metrics.clone());
     background.spawn(carrier.run(stopped().fired()));
@@ -147,6 +164,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             runtimes,
             moves: config.moves,
             metrics,
+            tracer,
         },
         drain: config.drain,
         stop_serving,

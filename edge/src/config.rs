@@ -8,6 +8,7 @@ use contract::port;
 use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Settings, Variable, variable};
 use service::tls::{Clients, TlsFiles};
+use service::trace::{self, TraceSettings};
 
 use crate::mover::MoverOptions;
 
@@ -77,6 +78,9 @@ pub const VARIABLES: &[Variable] = &[
         "log filter, for example info,edge=debug",
     ),
     variable("ALPHASWARM_LOG_FORMAT", "json", "json | text"),
+    trace::ENDPOINT,
+    trace::SAMPLER_ARG,
+    trace::SERVICE_NAME,
 ];
 
 /// A usable configuration.
@@ -100,6 +104,8 @@ pub struct Config {
     pub log: String,
     /// `ALPHASWARM_LOG_FORMAT`.
     pub log_json: bool,
+    /// `OTEL_*`: where traces go.
+    pub trace: Option<TraceSettings>,
 }
 
 impl Config {
@@ -139,6 +145,7 @@ impl Config {
             longest_stream: settings.seconds("ALPHASWARM_MOVES_LONGEST_STREAM_SECONDS", 86_400),
         };
         let (log, log_json) = settings.log();
+        let trace = TraceSettings::read(&mut settings, "alphaswarm-cp");
         match (registry_url, providers) {
             (Some(registry_url), Some(providers)) if settings.errors.is_empty() => Ok(Self {
                 registry_url,
@@ -150,6 +157,7 @@ impl Config {
                 moves,
                 log,
                 log_json,
+                trace,
             }),
             _ => Err(ConfigErrors(settings.errors)),
         }

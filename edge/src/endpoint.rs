@@ -17,6 +17,7 @@ use service::serve::ClientCertificate;
 use crate::answer::Problem;
 use crate::app::{ControlPlane, unix_seconds};
 use crate::caller::{Caller, Callers, Need};
+use crate::trace;
 use crate::write::request_id;
 
 pub use openapi::document;
@@ -61,8 +62,15 @@ pub fn routes(state: ControlPlane) -> Router {
         path, need, answer, ..
     } in endpoints()
     {
-        let gate = middleware::from_fn_with_state((state.callers.clone(), need), admit);
-        router = router.route(path, answer.layer(gate));
+        let gate = middleware::from_fn_with_state((state.callers.clone(), need, path), admit);
+        let mut answer = answer.layer(gate);
+        if let Some(tracer) = &state.tracer {
+            answer = answer.layer(middleware::from_fn_with_state(
+                (tracer.clone(), path),
+                trace::record,
+            ));
+        }
+        router = router.route(path, answer);
     }
     router
         .fallback(async || {
@@ -77,7 +85,7 @@ pub fn routes(state: ControlPlane) -> Router {
 
 /// Nothing of the request is read before its sender is known.
 async fn admit(
-    State((callers, need)): State<(Callers, Need)>,
+    State((callers, need, path)): State<(Callers, Need, &'static str)>,
     mut request: Request<Body>,
     next: Next,
 ) -> Response {
@@ -87,9 +95,18 @@ async fn admit(
             request.extensions_mut().insert::<Caller>(caller);
             next.run(request).await
         }
-        Err(problem) => problem
-            .for_request(&request_id(request.headers()))
-            .into_response(),
+        Err(problem) => {
+            let request_id = request_id(request.headers());
+            tracing::info!(
+                target: "audit",
+                outcome = "refused",
+                code = problem.code(),
+                method = request.method().as_str(),
+                path,
+                request_id,
+            );
+            problem.for_request(&request_id).into_response()
+        }
     }
 }
 

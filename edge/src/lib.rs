@@ -12,7 +12,7 @@
 //!
 //! Beside requests, [`mover`] carries on the moves that were given to the control plane.
 //!
-//! Beside it all: [`config`], [`app`] (the composition root), [`metrics`].
+//! Beside it all: [`config`], [`app`] (the composition root), [`metrics`], `trace`.
 
 pub mod endpoint;
 
@@ -35,3 +35,5 @@ pub mod config;
 pub mod app;
 
 pub mod metrics;
+
+mod trace;

@@ -22,6 +22,8 @@ pub(crate) mod staging;
 
 pub(crate) mod placement;
 
+pub(crate) mod log_level;
+
 mod list;
 
 use axum::Json;

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use registry::{Phase, Placement, Versioned};
+use service::trace::SpanCounts;
 
 /// The label of writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,6 +37,8 @@ pub struct Metrics {
     pub certificate_errors: Counter,
     /// TLS handshakes that failed.
     pub handshakes_failed: Counter,
+    /// Spans, by what became of them.
+    pub spans: SpanCounts,
 }
 
 impl Metrics {
@@ -45,6 +48,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("alphaswarm_cp");
         let writes = Family::<OutcomeLabel, Counter>::default();
         let steps = Family::<OutcomeLabel, Counter>::default();
+        // The outcomes that alarms and the dashboard are about have their series from the start.
+        let _ = steps.get_or_create(&OutcomeLabel { outcome: "waits" });
+        let _ = writes.get_or_create(&OutcomeLabel {
+            outcome: contract::Code::NotReady.as_str(),
+        });
         let moving = Family::<PhaseLabel, Gauge>::default();
         registry.register(
             "move_steps",
@@ -56,6 +64,7 @@ impl Metrics {
             "Tenants on their way to another cell, by phase",
             moving.clone(),
         );
+        let spans = SpanCounts::register(&mut registry);
         let connections = Gauge::default();
         let registry_version = Gauge::default();
         let certificate_errors = Counter::default();
@@ -92,6 +101,7 @@ impl Metrics {
             registry_version,
             certificate_errors,
             handshakes_failed,
+            spans,
         }
     }
 

@@ -267,7 +267,14 @@ impl Shared {
         let (outcome, took) = match step.await {
             Ok(Advanced::Stepped(progress)) => {
                 let step = step_name(&progress);
-                tracing::info!(tenant = %placement.tenant, step, "a move went on");
+                tracing::info!(
+                    target: "audit",
+                    actor = ACTOR,
+                    action = "move",
+                    outcome = step,
+                    tenant = %placement.tenant,
+                    "a move went on"
+                );
                 (step, Took::Step)
             }
             Ok(Advanced::TakenOver) => ("taken_over", Took::Step),

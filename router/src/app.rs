@@ -13,18 +13,20 @@ use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
+use service::trace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
-use crate::heartbeat::{self, Beats, Fleet};
+use crate::heartbeat::{Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
 use crate::outcome::{Recorder, TokenPrefixes};
 use crate::overload::Gate;
 use crate::readiness::Readiness;
+use crate::signing::Signing;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
 use crate::world::{Edge, unix_millis};
@@ -109,7 +111,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("ALPHASWARM_STATE_DIR {}", dir.display()))?;
     }
-    let minter = Arc::new(heartbeat::signing_key(&config.router_id, state_dir)?);
+    let signing = Signing::open(&config.router_id, state_dir, config.assertion_keys)?;
+    let signing = Arc::new(signing);
     let policy_stamp = config.policy_file.as_deref().and_then(policy_file::stamp);
     let policy = match &config.policy_file {
         Some(path) => policy_file::read(path, 1)
@@ -141,6 +144,20 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         config.providers.operators.clone(),
         CacheOptions::default(),
     );
+    let traced = config
+        .trace
+        .as_ref()
+        .map(|settings| {
+            trace::start(
+                settings,
+                "tenant-router",
+                &config.router_id,
+                metrics.spans.clone(),
+            )
+        })
+        .transpose()
+        .map_err(anyhow::Error::msg)?;
+    let (tracer, exporter) = traced.unzip();
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let (policy_changed, policy_changes) = watch::channel(1);
     let edge = Arc::new(Edge {
@@ -154,7 +171,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .map_or_else(Bulkhead::unlimited, Bulkhead::new),
             ..Fairness::default()
         },
-        minter: minter.clone(),
+        signer: signing.signer(),
         auth_mode: config.auth_mode,
         cba_mode: config.cba_mode,
         warm: AtomicBool::new(false),
@@ -167,7 +184,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             } else {
                 TokenPrefixes::Hidden
             },
-        ),
+        )
+        .logging_allows(config.log_allows)
+        .traced(tracer),
     });
     let readiness = Readiness::new(edge.clone(), started.kept.clone());
     let xds = Xds::new(
@@ -176,7 +195,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         policy_changes,
         metrics.xds_nacks.clone(),
     );
-    let fleet = Arc::new(Fleet::new(&minter));
+    let fleet = Arc::new(Fleet::new(signing.clone(), state_dir));
     let streams = Arc::new(Streams::default());
 
     let (stop_background, background_stopped) = drain::signal();
@@ -211,6 +230,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         let failed = move || metrics.refresh_failed("certificates");
         background.spawn(tls.follow(failed, stopped()));
     }
+    if let Some(exporter) = exporter {
+        background.spawn(exporter.run(stopped()));
+    }
+    background.spawn(signing.run(metrics.clone(), stopped()));
     background.spawn(xds.clone().follow(stopped().fired()));
     background.spawn(shadow::follow(
         edge.shadow.clone(),

@@ -6,6 +6,7 @@ mod parse;
 mod tests;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use registry::upstream::Address;
 use service::providers::{self, Providers};
 use service::settings::{ConfigErrors, Lookup, Variable, variable};
 use service::tls::TlsFiles;
+use service::trace::{self, TraceSettings};
 
 use crate::overload::Bounds;
 use crate::resolve::ResolveFrom;
+use crate::signing::KeyTimes;
 
 /// Every variable that the router reads, in the order in which `--help` and `--print-config` show them.
 pub const VARIABLES: &[Variable] = &[
@@ -57,6 +60,12 @@ pub const VARIABLES: &[Variable] = &[
         "enforce",
         "cell-bound authorization: enforce | audit | off",
     ),
+    variable(
+        "ASSERTION_KEYS_LIFETIME",
+        "10s",
+        "how long cells may keep the assertion keys, and how long a key is published before it signs; 0s: it signs at once, and cells may not know it yet",
+    ),
+    variable("ASSERTION_KEY_ROTATION", "24h", "how long an assertion key signs"),
     variable(
         "FORWARD_TOKEN",
         "forward",
@@ -155,6 +164,14 @@ pub const VARIABLES: &[Variable] = &[
         "log filter, for example info,decision=debug",
     ),
     variable("ALPHASWARM_LOG_FORMAT", "json", "json | text"),
+    variable(
+        "ALPHASWARM_LOG_ALLOWS",
+        "1/1000",
+        "which share of allowed checks gets a log line: 1/n, 1 (each) or 0 (none); every denial gets one",
+    ),
+    trace::ENDPOINT,
+    trace::SAMPLER_ARG,
+    trace::SERVICE_NAME,
 ];
 
 /// `ALPHASWARM_ENV`.
@@ -180,6 +197,8 @@ pub struct Config {
     pub auth_mode: AuthMode,
     /// `CBA_MODE`.
     pub cba_mode: CbaMode,
+    /// `ASSERTION_KEYS_LIFETIME`, `ASSERTION_KEY_ROTATION`.
+    pub assertion_keys: KeyTimes,
     /// `FORWARD_TOKEN=strip`.
     pub strip_token: bool,
     /// `RESOLVE_FROM`.
@@ -214,6 +233,10 @@ pub struct Config {
     pub log: String,
     /// `ALPHASWARM_LOG_FORMAT`.
     pub log_json: bool,
+    /// `ALPHASWARM_LOG_ALLOWS`: one of so many allows is logged.
+    pub log_allows: Option<NonZeroU64>,
+    /// `OTEL_*`: where traces go.
+    pub trace: Option<TraceSettings>,
 }
 
 impl Config {

@@ -1,7 +1,8 @@
 //! The control listener (9192): xDS and the access-log service for Envoy, and what operators may ask of a running router: [`explain`], the state of
-//! providers' keys, the registry records that are set aside, the Envoys and what they have.
+//! providers' keys, the registry records that are set aside, the Envoys and what they have, the log's filter.
 
 mod explain;
+mod log_level;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub fn routes(control: Control, access_log: access_log::Service) -> Router {
                 .route("/jwks/status", get(jwks_status))
                 .route("/xds/status", get(xds_status))
                 .route("/explain", post(explain::explain))
+                .route("/log-level", get(log_level::show).post(log_level::change))
                 .with_state(control),
         )
 }
@@ -66,7 +68,7 @@ async fn jwks_status(State(control): State<Control>, headers: HeaderMap) -> Resp
 /// Which Envoys are connected, what they have, and what they refused.
 async fn xds_status(State(control): State<Control>, headers: HeaderMap) -> Response {
     match authorize(&control.edge, &headers) {
-        Ok(_) => answer(control.xds.status(control.edge.minter.router_id())),
+        Ok(_) => answer(control.xds.status(control.edge.signer.minter().router_id())),
         Err(code) => refuse(code),
     }
 }
@@ -91,9 +93,21 @@ fn refuse(code: Code) -> Response {
     response
 }
 
-/// A good bearer token of a listed operator with [`READ_SCOPE`]; customers' tokens have lost that scope when they were
-/// verified. A revoked one is no longer good, and without a fresh registry nobody knows which are revoked.
+/// As [`permit`] with [`READ_SCOPE`].
 fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<Arc<VerifiedToken>, Code> {
+    permit(edge, headers, READ_SCOPE)
+}
+
+/// As [`judge`]; a refusal is an audit event.
+fn permit(edge: &Edge, headers: &HeaderMap, scope: &'static str) -> Result<Arc<VerifiedToken>, Code> {
+    judge(edge, headers, scope).inspect_err(|code| {
+        tracing::info!(target: "audit", outcome = "refused", code = code.as_str(), scope, "operator's endpoint");
+    })
+}
+
+/// A good bearer token of a listed operator with `scope`; customers' tokens have lost such scopes when they were verified.
+/// A revoked one is no longer good, and without a fresh registry nobody knows which are revoked.
+fn judge(edge: &Edge, headers: &HeaderMap, scope: &str) -> Result<Arc<VerifiedToken>, Code> {
     if !edge.is_fresh() {
         return Err(Code::NotReady);
     }
@@ -120,7 +134,7 @@ fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<Arc<VerifiedToken>, Cod
         })?;
     decision::tenant::check_revocation(&token.claims, &edge.registry.load())
         .map_err(|reason| reason.code())?;
-    if token.claims.operator && token.claims.scopes.split(' ').any(|scope| scope == READ_SCOPE) {
+    if token.claims.operator && token.claims.scopes.split(' ').any(|held| held == scope) {
         Ok(token)
     } else {
         Err(Code::Forbidden)

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use decision::Attributes;
+use decision::{Attributes, Field};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use service::trace::TRACEPARENT;
 use tonic::{Request, Response, Status};
 
 use crate::response;
@@ -32,13 +33,18 @@ impl ExtAuthz {
 impl Authorization for ExtAuthz {
     /// Never an `Err`: a gRPC error would make Envoy answer for us. What cannot be decided is a denial.
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let request = request.into_inner();
+        let (metadata, _, request) = request.into_parts();
         let http = request
             .attributes
             .as_ref()
             .and_then(|a| a.request.as_ref())
             .and_then(|r| r.http.as_ref());
-        let attributes = http.map(read).unwrap_or_default();
+        let mut attributes = http.map(read).unwrap_or_default();
+        // An Envoy that traces says so here: this call is a span of its own, and the one that ours belongs under. The
+        // request's headers still have the client's, if any.
+        if let Some(called_from) = metadata.get(TRACEPARENT) {
+            attributes.trace_parent = Field::One(called_from.as_encoded_bytes());
+        }
         Ok(Response::new(
             self.edge.check(&attributes, response::check_response),
         ))
@@ -81,6 +87,7 @@ fn read_header<'a>(attributes: &mut Attributes<'a>, name: &str, value: &'a [u8])
         header::ACCESS_ASSERTION => attributes.access_assertion.push(value),
         header::WEBSOCKET_PROTOCOL => attributes.websocket_protocol.push(value),
         "upgrade" => attributes.upgrade.push(value),
+        TRACEPARENT => attributes.trace_parent.push(value),
         header::REQUEST_ID => attributes.request_id = std::str::from_utf8(value).unwrap_or_default(),
         _ => {}
     }
@@ -89,7 +96,6 @@ fn read_header<'a>(attributes: &mut Attributes<'a>, name: &str, value: &'a [u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use decision::Field;
     use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 
     fn line(key: &str, raw: &[u8]) -> HeaderValue {

@@ -92,9 +92,10 @@ async fn metrics(State(http): State<Http>) -> Response {
 
 async fn jwks(State(http): State<Http>) -> Response {
     // Cells may keep it for as long as a new key waits before it signs.
+    let lifetime = http.fleet.signing().lifetime().as_secs();
     (
-        [(header::CACHE_CONTROL, "public, max-age=60")],
-        Json(serde_json::json!({ "keys": *http.fleet.keys() })),
+        [(header::CACHE_CONTROL, format!("public, max-age={lifetime}"))],
+        Json(serde_json::json!({ "keys": http.fleet.keys() })),
     )
         .into_response()
 }
@@ -113,7 +114,7 @@ async fn validate(
     match keys.verify(&request.assertion, &request.cell, unix_seconds()) {
         Ok(claims) => Json(Envelope::ok(claims)).into_response(),
         Err(refusal) => {
-            tracing::info!(target: "decision", outcome = "assertion refused", reason = %refusal, cell = %request.cell);
+            tracing::info!(target: "audit", outcome = "assertion refused", reason = %refusal, cell = %request.cell);
             refuse(Code::CellMismatch)
         }
     }

@@ -6,14 +6,15 @@
 //! 1. [`ext_authz`]: Envoy's `CheckRequest` becomes `decision::Attributes`; Envoy's types end there. The same check
 //!    over HTTP, for other proxies, is [`resolve`].
 //! 2. [`world`]: one consistent view of registry, keys, policy and mode is taken, and `decision::decide` runs on it.
-//! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away.
+//! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away; and the span of
+//!    the few checks whose trace is recorded (`trace`).
 //! 4. [`response`]: the only table from a decision to a status, headers and a body.
 //!
 //! # Below the divider
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
 //! `service`'s listeners, [`grpc`], [`readiness`]; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
-//! [`heartbeat`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
+//! [`heartbeat`], which publishes the keys of [`signing`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
 //! [`access_log`] with its [`streams`]);
 //! [`telemetry`].
 
@@ -26,6 +27,8 @@ pub mod resolve;
 pub mod world;
 
 pub mod outcome;
+
+mod trace;
 
 pub mod response;
 
@@ -46,6 +49,8 @@ pub mod kept;
 pub mod following;
 
 pub mod heartbeat;
+
+pub mod signing;
 
 pub mod shadow;
 

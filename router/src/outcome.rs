@@ -1,12 +1,16 @@
 //! One outcome object for each check: it emits one log line and one set of counters, exactly once.
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use decision::shadow::Change;
 use decision::{Attributes, Decision, DenyReason};
 use prometheus_client::metrics::counter::Counter;
+use registry::Version;
+use service::trace::{TraceContext, Tracer};
 
 use crate::telemetry::{Metrics, Shed};
+use crate::trace;
 
 /// What one check came to, for the log and for the response.
 pub struct Outcome<'a, 'w> {
@@ -16,6 +20,8 @@ pub struct Outcome<'a, 'w> {
     pub decision: Decision<'w>,
     /// Whether the cell may see the credential headers.
     pub strip_token: bool,
+    /// The registry version that was asked.
+    pub version: Version,
 }
 
 /// `--unsafe-print-token-prefixes`: what a log may show of tokens.
@@ -35,13 +41,35 @@ pub const PREFIX: usize = 4;
 pub struct Recorder {
     metrics: Metrics,
     prefixes: TokenPrefixes,
+    log_allows: Option<NonZeroU64>,
+    tracer: Option<Tracer>,
 }
 
 impl Recorder {
     /// A recorder on these metrics.
     #[must_use]
     pub const fn new(metrics: Metrics, prefixes: TokenPrefixes) -> Self {
-        Self { metrics, prefixes }
+        Self {
+            metrics,
+            prefixes,
+            log_allows: None,
+            tracer: None,
+        }
+    }
+
+    /// The same that logs one of so many allows.
+    #[must_use]
+    pub fn logging_allows(self, one_of: Option<NonZeroU64>) -> Self {
+        Self {
+            log_allows: one_of,
+            ..self
+        }
+    }
+
+    /// The same that makes spans of checks whose trace is recorded.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Counts what a staged set would change about a check.
@@ -53,35 +81,60 @@ impl Recorder {
     #[must_use]
     pub fn start(&self) -> Record<'_> {
         Record {
-            metrics: &self.metrics,
-            prefixes: self.prefixes,
+            recorder: self,
             started: Instant::now(),
             recorded: false,
         }
     }
 }
 
+/// The line of an allowed check.
+macro_rules! log_allow {
+    ($level:ident, $attributes:expr, $route:expr $(, $($more:tt)+)?) => {
+        tracing::event!(
+            target: "decision",
+            tracing::Level::$level,
+            outcome = "allow",
+            request_id = plain_id($attributes.request_id),
+            trace_id = trace_id($attributes),
+            host = shortened($attributes.host),
+            tenant = $route.tenant,
+            cell = %$route.destination,
+            principal = $route.token.as_ref().map(|token| token.claims.principal.as_str()),
+            registry_version = %$route.version,
+            $($($more)+)?
+        )
+    };
+}
 /// A check under way.
 pub struct Record<'a> {
-    metrics: &'a Metrics,
-    prefixes: TokenPrefixes,
+    recorder: &'a Recorder,
     started: Instant,
     recorded: bool,
 }
 
 impl Record<'_> {
-    /// Counts and logs the outcome. Denials are logged with their reason; allows only at debug level, since at the
-    /// edge's rates a line for each would cost more than the check.
+    /// Counts and logs the outcome. Each denial is an audit event with its reason. Of allows one in so many is logged: at
+    /// the edge's rates a line for each would cost more than the check. The others are at debug level.
     pub fn record(mut self, outcome: &Outcome<'_, '_>) {
         self.recorded = true;
         let elapsed = self.started.elapsed();
-        self.metrics.check_seconds.observe(elapsed.as_secs_f64());
+        let Recorder {
+            metrics,
+            prefixes,
+            log_allows,
+            tracer,
+        } = self.recorder;
+        metrics.check_seconds.observe(elapsed.as_secs_f64());
+        if let Some(tracer) = tracer {
+            trace::record(tracer, outcome, elapsed);
+        }
         let attributes = outcome.attributes;
         match &outcome.decision {
             Decision::Allow(route) => {
-                self.metrics.allowed.inc();
+                let before = metrics.allowed.inc();
                 if route.audited_cell_claim {
-                    self.metrics.cell_claims_audited.inc();
+                    metrics.cell_claims_audited.inc();
                     tracing::warn!(
                         target: "decision",
                         request_id = plain_id(attributes.request_id),
@@ -90,34 +143,29 @@ impl Record<'_> {
                         "cell claim differs from the placement (CBA_MODE=audit)"
                     );
                 }
-                tracing::debug!(
-                    target: "decision",
-                    outcome = "allow",
-                    request_id = plain_id(attributes.request_id),
-                    host = shortened(attributes.host),
-                    tenant = route.tenant,
-                    cell = %route.destination,
-                    principal = route.token.as_ref().map(|token| token.claims.principal.as_str()),
-                    registry_version = %route.version,
-                );
+                if log_allows.is_some_and(|one_of| before % one_of == 0) {
+                    log_allow!(INFO, attributes, route, one_of = log_allows.map(NonZeroU64::get));
+                } else {
+                    log_allow!(DEBUG, attributes, route);
+                }
             }
             Decision::Deny(reason) => {
                 let code = reason.code();
-                self.metrics.denied(code).map(Counter::inc);
+                metrics.denied(code).map(Counter::inc);
                 if matches!(reason, DenyReason::Overloaded(_)) {
-                    // Thousands a second: counted, not told one by one.
-                    self.metrics.shed(Shed::Verification);
-                    return;
+                    metrics.shed(Shed::Verification);
                 }
                 tracing::info!(
-                    target: "decision",
+                    target: "audit",
                     outcome = "deny",
                     code = code.as_str(),
                     reason = %reason,
                     request_id = plain_id(attributes.request_id),
+                    trace_id = trace_id(attributes),
                     method = shortened(attributes.method),
                     host = shortened(attributes.host),
-                    token_prefix = match self.prefixes {
+                    registry_version = %outcome.version,
+                    token_prefix = match prefixes {
                         TokenPrefixes::Hidden => None,
                         TokenPrefixes::Printed => token_prefix(attributes),
                     },
@@ -127,10 +175,16 @@ impl Record<'_> {
     }
 }
 
+/// The trace that the request belongs to, recorded or not.
+fn trace_id(attributes: &Attributes<'_>) -> Option<String> {
+    let context = TraceContext::parse(attributes.trace_parent.one()?)?;
+    Some(context.trace.to_string())
+}
+
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         if !self.recorded {
-            self.metrics.cancelled.inc();
+            self.recorder.metrics.cancelled.inc();
         }
     }
 }
@@ -166,7 +220,7 @@ fn plain_id(id: &str) -> &str {
 const TOKEN_START: &str = "eyJ";
 
 /// What a client wrote, cut to what a log line needs: headers may hold 60 KiB. A token in the wrong place is not shown.
-fn shortened(text: &str) -> &str {
+pub(crate) fn shortened(text: &str) -> &str {
     if text.contains(TOKEN_START) {
         return "(token)";
     }

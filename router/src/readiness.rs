@@ -78,6 +78,9 @@ impl Readiness {
             }
             Some(_) => {}
         }
+        if !self.edge.can_assert() {
+            pending.push("assertion key: not published for long enough".to_owned());
+        }
         let keys = self.edge.identity.pending();
         if keys.is_empty() {
             // Before anybody hears that we are ready: from then on anonymous requests are decided too.

@@ -8,6 +8,7 @@ use contract::api::Resolved;
 use contract::{Envelope, TenantId, header};
 use decision::{Attributes, Decision, DenyReason, Field, Route};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use service::trace::TRACEPARENT;
 
 use crate::outcome::Outcome;
 use crate::response::{Denial, identity_headers};
@@ -86,6 +87,7 @@ fn read_credentials(headers: &HeaderMap) -> Attributes<'_> {
             .get(header::REQUEST_ID)
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default(),
+        trace_parent: field(TRACEPARENT),
         ..Attributes::default()
     }
 }

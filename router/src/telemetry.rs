@@ -1,5 +1,6 @@
 //! Metrics. None has a tenant, principal or token label: label sets are bounded by this file.
 
+mod signing;
 mod verifier;
 
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use service::trace::SpanCounts;
 
+use self::signing::SigningMetrics;
 use self::verifier::VerifierMetrics;
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
@@ -24,6 +27,9 @@ const CHECK_BUCKETS: [f64; 12] = [
 const PROPAGATION_BUCKETS: [f64; 12] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0, 10.0,
 ];
+
+/// What can fail in the background.
+const SOURCES: [&str; 4] = ["certificates", "heartbeat", "policy", "staged"];
 
 /// The label of denied checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,8 +128,12 @@ pub struct Metrics {
     pub streams_open: Gauge,
     /// Entries about long streams that were not counted because there are too many.
     pub streams_uncounted: Counter,
+    /// Spans, by what became of them.
+    pub spans: SpanCounts,
     /// Providers' keys, and the caches of verdicts on tokens.
     pub verifier: VerifierMetrics,
+    /// Our own signing keys.
+    pub signing: SigningMetrics,
 }
 
 impl Metrics {
@@ -143,6 +153,10 @@ impl Metrics {
         let set_aside = Gauge::default();
         let cells = Gauge::default();
         let refresh_errors = Family::<SourceLabel, Counter>::default();
+        // As below: a series that begins with 1 has no increase to alarm about.
+        for source in SOURCES {
+            let _ = refresh_errors.get_or_create(&SourceLabel { source });
+        }
         let connections = Gauge::default();
         let handshakes_failed = Family::<ListenerLabel, Counter>::default();
         let xds_nacks = Counter::default();
@@ -150,7 +164,9 @@ impl Metrics {
         let xds_envoys_behind = Gauge::default();
         let streams_open = Gauge::default();
         let streams_uncounted = Counter::default();
+        let spans = SpanCounts::register(&mut registry);
         let verifier = VerifierMetrics::register(&mut registry);
+        let signing = SigningMetrics::register(&mut registry);
         let denied_family = Family::<CodeLabel, Counter>::default();
         // Every code has its series from the start, so that a rate over a first denial is right.
         let denied = Code::ALL
@@ -314,7 +330,9 @@ impl Metrics {
             xds_envoys_behind,
             streams_open,
             streams_uncounted,
+            spans,
             verifier,
+            signing,
         }
     }
 

@@ -16,6 +16,7 @@ use registry::{Reader, Snapshot};
 
 use crate::outcome::{Outcome, Recorder};
 use crate::shadow::{Evaluation, Shadow};
+use crate::signing::Signer;
 
 /// Everything that checks share.
 pub struct Edge {
@@ -30,7 +31,7 @@ pub struct Edge {
     /// What one tenant may take of the time.
     pub fairness: Fairness,
     /// This router's signing key.
-    pub minter: Arc<Minter>,
+    pub signer: Arc<Signer>,
     /// `AUTH_MODE`.
     pub auth_mode: AuthMode,
     /// `CBA_MODE`.
@@ -53,9 +54,13 @@ impl Edge {
         let snapshot = self.registry.load();
         let policy = self.policy.load();
         let staged = self.shadow.current();
-        let world = self.world(&snapshot, &policy);
+        let minter = self.signer.minter();
+        let world = self.world(&snapshot, &policy, &minter);
         let timer = self.recorder.start();
         let decision = catch_unwind(AssertUnwindSafe(|| match staged.as_deref() {
+            _ if !self.can_assert() => Decision::Deny(DenyReason::NotReady(
+                "the assertion key is not published for long enough",
+            )),
             None => decide(attributes, &world, unix_seconds()),
             Some(staged) => self.decide_beside(attributes, &world, staged),
         }))
@@ -64,6 +69,7 @@ impl Edge {
             attributes,
             decision,
             strip_token: self.strip_token,
+            version: snapshot.version(),
         };
         timer.record(&outcome);
         render(&outcome)
@@ -88,20 +94,31 @@ impl Edge {
     pub fn explain(&self, attributes: &Attributes<'_>) -> Explained<Explanation> {
         let snapshot = self.registry.load();
         let policy = self.policy.load();
-        explain(attributes, &self.world(&snapshot, &policy), unix_seconds())
+        let minter = self.signer.minter();
+        explain(
+            attributes,
+            &self.world(&snapshot, &policy, &minter),
+            unix_seconds(),
+        )
     }
 
-    fn world<'w>(&'w self, snapshot: &'w Snapshot, policy: &'w Policy) -> World<'w> {
+    fn world<'w>(&'w self, snapshot: &'w Snapshot, policy: &'w Policy, minter: &'w Minter) -> World<'w> {
         World {
             snapshot: self.is_fresh().then_some(snapshot),
             identity: &self.identity,
             policy,
             fairness: &self.fairness,
-            minter: &self.minter,
+            minter,
             auth_mode: self.auth_mode,
             cba_mode: self.cba_mode,
             warm: self.warm.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether cells can verify what this router signs, if it signs at all.
+    #[must_use]
+    pub fn can_assert(&self) -> bool {
+        self.cba_mode == CbaMode::Off || self.signer.is_ready()
     }
 
     /// Whether a first snapshot is there and not older than `REGISTRY_MAX_STALENESS`.

@@ -4,16 +4,19 @@
 //! 1. [`settings`]: variables with their documentation, all errors at once, exit 64.
 //! 2. [`providers`]: the variables about identity providers and operators, which several programs read.
 //! 3. [`log`]: lines that no request ever waits for.
-//! 4. [`tls`]: mTLS whose certificates are reloaded.
-//! 5. [`serve`]: one accept loop with limits and deadlines.
-//! 6. [`drain`]: how a process goes.
-//! 7. [`systemd`]: what the service manager is told of all this; [`build_info`]: what exactly it is that runs.
+//! 4. [`trace`]: spans that no request ever waits for either.
+//! 5. [`tls`]: mTLS whose certificates are reloaded.
+//! 6. [`serve`]: one accept loop with limits and deadlines.
+//! 7. [`drain`]: how a process goes.
+//! 8. [`systemd`]: what the service manager is told of all this; [`build_info`]: what exactly it is that runs.
 
 pub mod settings;
 
 pub mod providers;
 
 pub mod log;
+
+pub mod trace;
 
 pub mod tls;
 

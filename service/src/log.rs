@@ -1,5 +1,6 @@
 //! The log: JSON lines or text on standard error, from our own crates.
 
+mod level;
 mod lines;
 
 use std::os::fd::AsFd as _;
@@ -7,12 +8,14 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::lines::Lines;
+
+pub use self::level::{LONGEST, USUAL, change, level};
 
 /// Log lines that were dropped because nobody read them. One for the process, as is its log.
 static LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
@@ -41,7 +44,8 @@ const OWN_TARGETS: [&str; 10] = [
     "tenant_router",
 ];
 
-/// Starts logging to standard error: JSON lines, or text on a terminal. The filter was checked with the configuration.
+/// Starts logging to standard error: JSON lines, or text on a terminal. The filter was checked with the configuration;
+/// [`change`] replaces it for a while.
 /// No caller ever waits for the log's reader; [`flush`] writes the last lines.
 ///
 /// Libraries (`h2`, `hyper`, `tonic`, …) log headers and frames at debug and trace level, credentials included, so all
@@ -59,7 +63,7 @@ pub fn start(filter: &str, json: bool) -> std::io::Result<()> {
     let cap = Targets::new()
         .with_default(LevelFilter::INFO)
         .with_targets(OWN_TARGETS.map(|target| (target, LevelFilter::TRACE)));
-    let filter = EnvFilter::new(filter).and(cap);
+    let filter = level::begin(filter).and(cap);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = if json {
         lines.json().flatten_event(true).boxed()

@@ -331,6 +331,22 @@ impl<'e, L: Lookup> Settings<'e, L> {
         }
     }
 
+    /// A duration from `least` to `most`.
+    pub fn duration(&mut self, name: &'static str, least: Duration, most: Duration) -> Duration {
+        let text = self.or_default(name);
+        match duration(&text) {
+            Some(found) if (least..=most).contains(&found) => found,
+            _ => {
+                self.errors.push(format!(
+                    "{name}: {text:?} is no duration from {}s to {}s, such as 30s or 24h",
+                    least.as_secs(),
+                    most.as_secs()
+                ));
+                most
+            }
+        }
+    }
+
     /// How many, from 1 to `most`.
     pub fn count(&mut self, name: &'static str, most: u32) -> u32 {
         let text = self.or_default(name);

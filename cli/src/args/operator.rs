@@ -1,4 +1,4 @@
-//! `alphaswarm explain`, `alphaswarm jwks` and `alphaswarm xds`: what a router tells operators only.
+//! `alphaswarm explain`, `jwks`, `xds` and `log-level`: what running programs tell operators only.
 
 use std::path::PathBuf;
 
@@ -46,6 +46,39 @@ pub struct Explain {
     pub method: String,
 }
 
+/// `alphaswarm log-level`
+#[derive(Debug, Args)]
+pub struct LogLevel {
+    /// How the router is asked.
+    #[command(flatten)]
+    pub operator: Operator,
+    /// Base URL of a control plane, which is asked instead of a router, for example http://127.0.0.1:8090
+    #[arg(long, value_name = "URL", conflicts_with = "router")]
+    pub control_plane: Option<String>,
+    /// The new filter, for example info,decision=debug; without one the filter is shown.
+    pub filter: Option<String>,
+    /// How long it lasts, for example 90s, 10m or 2h, at most 24h; the configured filter then comes back.
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = parse_time)]
+    pub lasts: u64,
+}
+
+/// `90s`, `10m`, `2h`, in seconds.
+fn parse_time(text: &str) -> Result<u64, String> {
+    const DAY: u64 = 24 * 3600;
+    let wrong = || format!("{text:?} is no time from 1s to 24h, such as 10m");
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (text.get(..at), 1),
+        Some((at, 'm')) => (text.get(..at), 60),
+        Some((at, 'h')) => (text.get(..at), 3600),
+        _ => return Err(wrong()),
+    };
+    number
+        .and_then(|number| number.parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|seconds| (1..=DAY).contains(seconds))
+        .ok_or_else(wrong)
+}
+
 /// `alphaswarm jwks …`
 #[derive(Debug, Subcommand)]
 pub enum Jwks {
@@ -88,4 +121,30 @@ pub struct XdsStatus {
     /// How long an Envoy may be behind without being a failure, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub grace: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_and_an_end() {
+        for (text, seconds) in [("1s", 1), ("90s", 90), ("10m", 600), ("24h", 86_400)] {
+            assert_eq!(parse_time(text), Ok(seconds));
+        }
+        for wrong in [
+            "",
+            "10",
+            "0s",
+            "25h",
+            "-1m",
+            "1.5h",
+            "m",
+            "10d",
+            "9999999999999999999h",
+            "1\u{e4}",
+        ] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
 }

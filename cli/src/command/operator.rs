@@ -1,4 +1,4 @@
-//! Questions to a router's control listener, asked with an operator's token.
+//! Questions to a router's control listener, or to a control plane, asked with an operator's token.
 
 use contract::{Code, Envelope, port};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -11,15 +11,40 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::http;
 
-/// A router and the token that it is shown.
+/// A program and the token that it is shown.
 pub(super) struct Asked {
+    /// The option that names the program.
+    option: &'static str,
     base: String,
     token: HeaderValue,
 }
 
 impl Asked {
-    /// Reads the operator's token: the file's, else the environment's.
+    /// A router, by its option or on this machine.
     pub(super) fn new(args: &Operator, environment: &Environment) -> Result<Self, Failure> {
+        let base = args
+            .router
+            .clone()
+            .unwrap_or_else(|| environment.local(port::ROUTER_CONTROL));
+        Self::at(args, "--router", base, environment)
+    }
+
+    /// The control plane at `base`.
+    pub(super) fn control_plane(
+        args: &Operator,
+        base: &str,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        Self::at(args, "--control-plane", base.to_owned(), environment)
+    }
+
+    /// Reads the operator's token: the file's, else the environment's.
+    fn at(
+        args: &Operator,
+        option: &'static str,
+        base: String,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
         let token = match (&args.operator_token_file, &environment.operator_token) {
             (Some(file), _) => token::read(file)?,
             (None, Some(token)) => token.expose().trim_end().to_owned(),
@@ -35,16 +60,12 @@ impl Asked {
             Failure::usage("the operator's token holds characters that cannot travel in a header")
         })?;
         token.set_sensitive(true);
-        let base = args
-            .router
-            .clone()
-            .unwrap_or_else(|| environment.local(port::ROUTER_CONTROL));
-        Ok(Self { base, token })
+        Ok(Self { option, base, token })
     }
 
     /// A question, still without a body.
     pub(super) fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
-        let url = http::join(&http::parse_base(&self.base, "--router")?, path)?;
+        let url = http::join(&http::parse_base(&self.base, self.option)?, path)?;
         Ok(http::client()?
             .request(method, url)
             .header(AUTHORIZATION, self.token.clone()))
@@ -52,9 +73,16 @@ impl Asked {
 
     /// The answer's data.
     pub(super) async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
-        let peer = format!("the router at {}", self.base);
-        let next = "start the dev stack with: alphaswarm up (or name another router's control listener with --router URL)";
-        let (status, body) = http::exchange(request, &peer, next).await?;
+        let (program, what) = match self.option {
+            "--router" => ("router", "another router's control listener"),
+            _ => ("control plane", "another one"),
+        };
+        let peer = format!("the {program} at {}", self.base);
+        let next = format!(
+            "start the dev stack with: alphaswarm up (or name {what} with {} URL)",
+            self.option
+        );
+        let (status, body) = http::exchange(request, &peer, &next).await?;
         read(status, &body, &peer)
     }
 }
@@ -65,20 +93,24 @@ fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8], peer: &str) -> Res
             "{peer} answered status {} without our envelope",
             status.as_u16()
         ))
-        .next("check that --router names the control listener of a tenant-router (port 9192 by default)")
+        .next("check that --router names the control listener of a tenant-router (port 9192 by default), or --control-plane a \
+             control plane (8090)")
     };
     let envelope: Envelope<T> = serde_json::from_slice(body).map_err(|_| strange())?;
     match (envelope.data, envelope.error) {
         (Some(data), None) if status.is_success() => Ok(data),
         (_, Some(error)) => {
             let failure = Failure::failed(format!("{peer} refuses: {} {}", status.as_u16(), error.code));
+            let standard = Code::ALL.iter().any(|code| code.message() == error.message);
             let next = match Code::ALL.iter().find(|code| code.as_str() == error.code) {
                 Some(Code::Unauthenticated) => Some("the operator's token is not good: it may have expired"),
                 Some(Code::Forbidden) => Some(
-                    "the token needs the scope cluster:read, and its provider, tenant and audience a place in the \
-                     router's ALPHASWARM_OPERATORS",
+                    "the token needs the scope cluster:read (to change something cluster:admin), and its provider, tenant \
+                     and audience a place in the program's ALPHASWARM_OPERATORS",
                 ),
                 Some(Code::NotReady) => Some("the router has no keys yet to judge the operator's token by"),
+                // The program's own words say what is wrong.
+                Some(Code::BadRequest) if !standard => Some(error.message.as_str()),
                 Some(Code::BadRequest) => {
                     Some("a token, host or path is longer than the router takes (128 KiB together)")
                 }

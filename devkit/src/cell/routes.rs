@@ -1,11 +1,11 @@
-//! The cell's own answers. Every path, whatever its method, passes [`enter`] first.
+//! The cell's own answers. Every path, whatever its method, passes the admission first.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::Body;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, Query, Request, State};
@@ -15,6 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::any;
 use bytes::Bytes;
+use cells::{Admission, AdmissionLayer, Entry, Refused};
 use contract::dev::DemoCellAnswer;
 use contract::{CellId, Code, Envelope};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -24,8 +25,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::answer;
-use super::assertion::Trust;
-use super::occupancy::{Admitted, Arrival, Occupancy};
+use super::api::Seen;
+use super::seen::{self, Remembered};
 
 /// The subprotocol that WebSocket clients may offer.
 const SUBPROTOCOL: &str = "alphaswarm.v1";
@@ -39,21 +40,18 @@ const MAX_DURATION: Duration = Duration::from_hours(1);
 #[derive(Clone)]
 struct Cell {
     id: CellId,
-    trust: Trust,
-    occupancy: Arc<Occupancy>,
+    remembered: Arc<Remembered>,
     living: watch::Receiver<()>,
 }
 
 pub(super) fn routes(
-    id: CellId,
-    trust: Trust,
-    occupancy: Arc<Occupancy>,
+    admission: Admission,
+    remembered: Arc<Remembered>,
     living: watch::Receiver<()>,
 ) -> Router {
     let cell = Cell {
-        id,
-        trust,
-        occupancy,
+        id: admission.cell().clone(),
+        remembered,
         living,
     };
     Router::new()
@@ -66,40 +64,43 @@ pub(super) fn routes(
         .route("/leak", any(leak))
         .route("/leak/trailers", any(leak_trailers))
         .fallback(plain)
-        .layer(middleware::from_fn_with_state(cell.clone(), enter))
+        .layer(middleware::from_fn_with_state(cell.clone(), admitted))
+        .layer(AdmissionLayer::new(admission))
+        .layer(middleware::from_fn_with_state(cell.clone(), arrived))
         .with_state(cell)
 }
 
-/// Admits a request and counts it as open until the last byte of its answer is gone (or its WebSocket has ended).
-async fn enter(State(cell): State<Cell>, mut request: Request, next: Next) -> Response {
+/// Everything that arrives: Envoy's probes are answered, and what is not let in is remembered.
+async fn arrived(State(cell): State<Cell>, request: Request, next: Next) -> Response {
     if is_health_check(&request) {
-        return if cell.occupancy.health_check() {
+        return if cell.remembered.health_check() {
             StatusCode::OK.into_response()
         } else {
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         };
     }
-    let placed = cell.trust.placed(request.headers(), &cell.id).await;
-    let arrival = Arrival {
-        tenant: answer::first(request.headers(), contract::header::TENANT),
-        placed,
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
-    };
-    let mut response = match cell.occupancy.admit(arrival) {
-        Ok(admitted) => {
-            let admitted = Arc::new(admitted);
-            request.extensions_mut().insert(Arc::clone(&admitted));
-            next.run(request)
-                .await
-                .map(|body| open_until_sent(body, admitted))
-        }
-        Err(code) => refused(code, request.headers()),
-    };
+    let (parts, body) = request.into_parts();
+    let arriving = seen::arriving(&parts, None, false);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(refused) = response.extensions().get::<Refused>() {
+        cell.remembered.note(Seen {
+            epoch: refused.placed.map(|placed| placed.epoch),
+            ..arriving
+        });
+    }
     if let Ok(id) = HeaderValue::from_str(cell.id.as_str()) {
         response.headers_mut().insert("x-demo-cell", id);
     }
     response
+}
+
+/// What was let in is remembered when it begins.
+async fn admitted(State(cell): State<Cell>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let entry = parts.extensions.get::<Entry>();
+    let placed = entry.and_then(|entry| entry.admitted.placed());
+    cell.remembered.note(seen::arriving(&parts, placed, true));
+    next.run(Request::from_parts(parts, body)).await
 }
 
 fn is_health_check(request: &Request) -> bool {
@@ -107,29 +108,6 @@ fn is_health_check(request: &Request) -> bool {
     request.method() == Method::GET
         && request.uri().path() == "/healthz"
         && agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Envoy/HC"))
-}
-
-fn open_until_sent(body: Body, admitted: Arc<Admitted>) -> Body {
-    if body.is_end_stream() {
-        return body;
-    }
-    Body::new(body.map_frame(move |frame| {
-        // The closure owns its place in the cell and gives it back with the body.
-        let _ = &admitted;
-        frame
-    }))
-}
-
-fn refused(code: Code, headers: &HeaderMap) -> Response {
-    let request_id = answer::first(headers, contract::header::REQUEST_ID).unwrap_or_default();
-    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let mut response = (status, Json(Envelope::<()>::refused(code, &request_id))).into_response();
-    if let Some(seconds) = code.retry_after_seconds() {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
 }
 
 /// What arrived. The body is read to its end, because trailers come after it.
@@ -159,7 +137,10 @@ async fn status(State(cell): State<Cell>, Path(code): Path<u16>, request: Reques
         .filter(|code| code.as_u16() >= 200)
     {
         Some(code) => (code, Json(received(&cell, request).await)).into_response(),
-        None => refused(Code::BadRequest, request.headers()),
+        None => {
+            let refused = Envelope::<()>::refused(Code::BadRequest, "");
+            (StatusCode::BAD_REQUEST, Json(refused)).into_response()
+        }
     }
 }
 
@@ -298,7 +279,7 @@ async fn websocket(
             .await
             .into_response();
     };
-    let admitted = parts.extensions.get::<Arc<Admitted>>().cloned();
+    let entry = parts.extensions.get::<Entry>().cloned();
     let greeting = greeting(&cell, &parts);
     upgrade
         .protocols([SUBPROTOCOL])
@@ -306,8 +287,8 @@ async fn websocket(
         .on_upgrade(move |socket| async move {
             let mut living = cell.living.clone();
             let shut_out = async {
-                match &admitted {
-                    Some(admitted) => admitted.shut_out().await,
+                match &entry {
+                    Some(entry) => entry.admitted.shut_out().await,
                     None => std::future::pending().await,
                 }
             };
@@ -317,7 +298,7 @@ async fn websocket(
                 _ = living.changed() => {}
                 () = shut_out => goodbye(socket).await,
             }
-            drop(admitted);
+            drop(entry);
         })
 }
 

@@ -1,62 +1,61 @@
-//! The cell's runtime as far as a move and a test need it: fences and counters. In memory, gone with the process; a
-//! real cell's runtime keeps its fences.
+//! The cell's runtime: what moves ask is the product's, the counters are for tests.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::Json;
 use axum::routing::{get, post};
-use contract::api::{Fence, FenceReport};
-use contract::{Envelope, TenantId};
+use cells::Occupancy;
 
 use super::api::{Seen, Stats};
-use super::occupancy::Occupancy;
+use super::seen::Remembered;
 
-type Shared = State<Arc<Occupancy>>;
+#[derive(Clone)]
+struct Counted {
+    occupancy: Arc<Occupancy>,
+    remembered: Arc<Remembered>,
+}
 
-pub(super) fn routes(occupancy: Arc<Occupancy>) -> Router {
+pub(super) fn routes(occupancy: Arc<Occupancy>, remembered: Arc<Remembered>) -> Router {
+    let counted = Counted {
+        occupancy: Arc::clone(&occupancy),
+        remembered,
+    };
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/stats", get(stats))
         .route("/stats/reset", post(reset))
         .route("/requests", get(requests))
         .route("/health", post(health))
-        .route("/fence", post(fence))
-        .route("/fence/{tenant}", get(fenced))
-        .with_state(occupancy)
+        .with_state(counted)
+        .merge(cells::runtime::routes(occupancy))
 }
 
-async fn stats(State(occupancy): Shared) -> Json<Stats> {
-    Json(occupancy.stats())
+async fn stats(State(counted): State<Counted>) -> Json<Stats> {
+    let counts = counted.occupancy.counts();
+    Json(Stats {
+        requests: counts.requests,
+        open: counts.open,
+        refused: counts.refused,
+        health_checks: counted.remembered.health_checks(),
+        by_tenant: counts.by_tenant,
+    })
 }
 
-async fn reset(State(occupancy): Shared) -> StatusCode {
-    occupancy.reset();
+async fn reset(State(counted): State<Counted>) -> StatusCode {
+    counted.occupancy.reset_counts();
+    counted.remembered.reset();
     StatusCode::NO_CONTENT
 }
 
-async fn requests(State(occupancy): Shared) -> Json<Vec<Seen>> {
-    Json(occupancy.seen())
+async fn requests(State(counted): State<Counted>) -> Json<Vec<Seen>> {
+    Json(counted.remembered.seen())
 }
 
 /// The body: `true` or `false`.
-async fn health(State(occupancy): Shared, Json(healthy): Json<bool>) -> Json<bool> {
-    occupancy.say_healthy(healthy);
+async fn health(State(counted): State<Counted>, Json(healthy): Json<bool>) -> Json<bool> {
+    counted.remembered.say_healthy(healthy);
     Json(healthy)
-}
-
-async fn fence(State(occupancy): Shared, Json(fence): Json<Fence>) -> Response {
-    match occupancy.fence(&fence) {
-        Ok(report) => Json(report).into_response(),
-        Err(code) => {
-            let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            (status, Json(Envelope::<()>::refused(code, ""))).into_response()
-        }
-    }
-}
-
-async fn fenced(State(occupancy): Shared, Path(tenant): Path<TenantId>) -> Json<FenceReport> {
-    Json(occupancy.report(&tenant))
 }

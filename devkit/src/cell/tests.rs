@@ -33,6 +33,9 @@ impl World {
             listen: anywhere,
             runtime: anywhere,
             jwks,
+            otlp: None,
+            audit: false,
+            fences: None,
         })
         .await
         .unwrap();

@@ -37,6 +37,7 @@ pub struct Builder {
     left_out: BTreeSet<Part>,
     env: Vec<(Part, String, String)>,
     args: Vec<(Part, String)>,
+    traces: Option<String>,
     progress: Progress,
 }
 
@@ -59,6 +60,7 @@ impl Default for Builder {
             left_out: BTreeSet::new(),
             env: Vec::new(),
             args: Vec::new(),
+            traces: None,
             progress: Progress::silent(),
         }
     }
@@ -199,6 +201,15 @@ impl Builder {
         self
     }
 
+    /// Routers, control plane and cells send spans to this OTLP receiver. Envoy's configuration says where Envoy does.
+    #[must_use]
+    pub fn traces(self, endpoint: Option<String>) -> Self {
+        Self {
+            traces: endpoint,
+            ..self
+        }
+    }
+
     /// Tells what happens.
     #[must_use]
     pub fn progress(self, progress: Progress) -> Self {
@@ -255,6 +266,11 @@ impl Builder {
             let mut spec = self.spec(&stack, *part, envoy.as_ref())?;
             if self.feed && matches!(part, Part::Router(_)) {
                 programs::follow_feed(&mut spec, stack.state_dir(), stack.ports());
+            }
+            let traced = matches!(part, Part::Router(_) | Part::ControlPlane | Part::Cell(_));
+            if let Some(endpoint) = self.traces.clone().filter(|_| traced) {
+                spec.env
+                    .insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint);
             }
             for (_, name, value) in self.env.iter().filter(|(of, ..)| of == part) {
                 spec.env.insert(name.clone(), value.clone());

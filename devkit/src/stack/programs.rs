@@ -71,6 +71,8 @@ pub(super) fn cell(folder: &Path, ports: Ports, n: usize) -> anyhow::Result<Spec
             listen.to_string().into(),
             "--runtime".into(),
             runtime.to_string().into(),
+            "--fences".into(),
+            files::private(folder, id).into(),
         ]
         .into(),
         env: owned([("ALPHASWARM_LOG", "info".to_owned())]),
@@ -99,6 +101,8 @@ pub(super) fn router(folder: &Path, registry: &str, ports: Ports, n: usize) -> a
             ("POLICY_FILE", file(files::policy(folder))),
             ("AUTH_MODE", "required".to_owned()),
             ("CBA_MODE", "enforce".to_owned()),
+            // Nobody waits for a new key to be known everywhere, and nobody keeps the old ones.
+            ("ASSERTION_KEYS_LIFETIME", "0s".to_owned()),
             // `alphaswarm resolve` asks as Envoy's HTTP filter would.
             ("RESOLVE_FROM", "envoy".to_owned()),
         ]),

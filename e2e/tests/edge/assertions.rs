@@ -1,6 +1,8 @@
 //! Routing assertions from outside: any JWT library verifies them with the routers' JWKS; who cannot, asks
 //! `/cell-bound/validate`.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use contract::assertion::AssertionClaims;
 use contract::{CellId, Principal, PrincipalKind, TenantId, header};
 use devkit::dev::{DEDICATED_CELL, SHARED_CELL};
@@ -50,7 +52,7 @@ async fn any_library_verifies_an_assertion() {
     let reply = wire::get(stack.router_http(), "/.well-known/jwks.json", &[])
         .await
         .unwrap();
-    assert_eq!(reply.header("cache-control"), Some("public, max-age=60"));
+    assert_eq!(reply.header("cache-control"), Some("public, max-age=0"));
     assert_eq!(reply.header("content-type"), Some("application/json"));
     let published: Value = reply.json();
     for key in published["keys"].as_array().unwrap() {
@@ -181,7 +183,11 @@ async fn a_cell_that_cannot_verify_asks() {
 async fn a_good_signature_is_not_enough() {
     let _machine = among_others().await;
     let stack = shared().await;
-    let key = std::fs::read(stack.state_dir().join("state/tenant-router/assertion-key.p8")).unwrap();
+    let kept = stack.state_dir().join("state/tenant-router/assertion-keys.json");
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(kept).unwrap()).unwrap();
+    let key = BASE64_STANDARD
+        .decode(kept["keys"][0]["pkcs8"].as_str().unwrap())
+        .unwrap();
     let minter = Minter::from_pkcs8("tenant-router", &key).unwrap();
     let claims = |iat: i64, exp: i64| AssertionClaims {
         iss: "tenant-router".to_owned(),

@@ -203,6 +203,9 @@ async fn two_endpoints(stack: &Stack) -> devkit::cell::Running {
         listen: anywhere,
         runtime: anywhere,
         jwks: None,
+        otlp: None,
+        audit: false,
+        fences: None,
     })
     .await
     .unwrap();

@@ -43,6 +43,7 @@ impl Ground {
             ("IDENTITY_CONFIG", identity.display().to_string()),
             ("ALPHASWARM_STATE_DIR", state.display().to_string()),
             ("ALPHASWARM_PORT_OFFSET", offset.to_string()),
+            ("ASSERTION_KEYS_LIFETIME", "0s".to_owned()),
         ]);
         Self { block, folder, env }
     }

@@ -198,6 +198,9 @@ async fn two_thousand_requests_a_second_through_moves_and_a_new_cell() {
         runtime: ports.ports().addr(contract::port::DEMO_RUNTIMES[0]),
         // Verifies each assertion: another check that the right requests arrive.
         jwks: Some(format!("http://{}/.well-known/jwks.json", stack.router_http())),
+        otlp: None,
+        audit: false,
+        fences: None,
     })
     .await
     .unwrap();

@@ -229,6 +229,7 @@ fn router_on_small_disk(stack: &Stack, disk: &Path) -> Program {
     let env = [
         ("ALPHASWARM_PORT_OFFSET", stack.ports().offset().to_string()),
         ("ALPHASWARM_ENV", "dev".to_owned()),
+        ("ASSERTION_KEYS_LIFETIME", "0s".to_owned()),
         ("RESOLVE_FROM", "envoy".to_owned()),
         ("ALPHASWARM_DRAIN_SECONDS", "2".to_owned()),
         ("ALPHASWARM_NOT_READY_SECONDS", "0".to_owned()),

@@ -31,6 +31,8 @@ mod oidc_provider;
 
 mod key_server;
 
+mod collector;
+
 mod hostile_keys;
 mod key_files;
 
@@ -62,6 +64,7 @@ mod checks;
 
 mod assertions;
 mod behind;
+mod cell_bound;
 mod proxies;
 
 mod resolve;
@@ -78,7 +81,9 @@ mod driven_moves;
 mod explain;
 mod global_limit;
 mod jwks_status;
+mod log_level;
 mod moves_by_hand;
+mod observability;
 mod open_streams;
 mod operators;
 mod overload;
@@ -90,6 +95,7 @@ mod shadow;
 mod step_up;
 mod strip_cookie;
 mod token_prefixes;
+mod traces;
 mod xds_status;
 
 mod stacks;

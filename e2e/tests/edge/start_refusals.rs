@@ -157,13 +157,19 @@ async fn a_signing_key_that_is_not_ours_alone() {
     let state = ground.path("state");
     std::fs::create_dir(&state).unwrap();
     std::fs::set_permissions(&state, PermissionsExt::from_mode(0o700)).unwrap();
-    let key = state.join("assertion-key.p8");
+    let key = state.join("assertion-keys.json");
     std::fs::write(&key, "no key").unwrap();
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
-    ground.refused().await.says(1, &["assertion-key.p8", "delete it"]);
+    ground
+        .refused()
+        .await
+        .says(1, &["assertion-keys.json", "delete it"]);
     for mode in [0o644, 0o640, 0o602] {
         std::fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
-        ground.refused().await.says(1, &["assertion-key.p8", "chmod 600"]);
+        ground
+            .refused()
+            .await
+            .says(1, &["assertion-keys.json", "chmod 600"]);
     }
     ground.assert_ports_are_free(None);
 }

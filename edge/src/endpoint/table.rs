@@ -5,6 +5,7 @@ mod exchange;
 mod feed;
 mod hosts;
 mod links;
+mod log;
 mod moves;
 mod probes;
 mod registry;
@@ -29,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         exchange::endpoints(),
         staging::endpoints(),
         tenancy::endpoints(),
+        log::endpoints(),
     ];
     families.into_iter().flatten().collect()
 }

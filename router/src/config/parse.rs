@@ -1,6 +1,7 @@
 //! From variables to [`Config`].
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,10 +10,18 @@ use decision::{AuthMode, CbaMode};
 use service::providers::Providers;
 use service::settings::{ConfigErrors, Lookup, Settings, duration};
 use service::tls::Clients;
+use service::trace::TraceSettings;
 
 use super::{Config, Environment, VARIABLES};
 use crate::overload::{Bounds, LONGEST};
 use crate::resolve::ResolveFrom;
+use crate::signing::KeyTimes;
+
+/// A key that has leaked is believed for as long as cells keep the set that holds it.
+const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+/// Retired keys stay published for two minutes: more often, and they would be many.
+const MIN_ROTATION: Duration = Duration::from_secs(5);
+const MAX_ROTATION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let mut p = Settings::new(VARIABLES, env);
@@ -36,6 +45,10 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             ("off", CbaMode::Off),
         ],
     );
+    let assertion_keys = KeyTimes {
+        lifetime: p.duration("ASSERTION_KEYS_LIFETIME", Duration::ZERO, MAX_LIFETIME),
+        rotation: p.duration("ASSERTION_KEY_ROTATION", MIN_ROTATION, MAX_ROTATION),
+    };
     let strip_token = p.choice("FORWARD_TOKEN", &[("forward", false), ("strip", true)]);
     let resolve_from = p.choice(
         "RESOLVE_FROM",
@@ -107,6 +120,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let connection_max_age = p.seconds("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", 7 * 24 * 3600);
     let connection_max_age = (!connection_max_age.is_zero()).then_some(connection_max_age);
     let (log, log_json) = p.log();
+    let log_allows = log_allows(&mut p);
+    let trace = TraceSettings::read(&mut p, "tenant-router");
 
     match (registry, providers) {
         (Some(registry), Some(providers)) if p.errors.is_empty() => Ok(Config {
@@ -115,6 +130,7 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             policy_file,
             auth_mode,
             cba_mode,
+            assertion_keys,
             strip_token,
             resolve_from,
             registry_max_staleness,
@@ -132,6 +148,8 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             print_token_prefixes: false,
             log,
             log_json,
+            log_allows,
+            trace,
         }),
         _ => Err(ConfigErrors(p.errors)),
     }
@@ -170,6 +188,23 @@ fn verification_cpu(p: &mut Settings<'_, impl Lookup>) -> Option<f64> {
             None
         }
     }
+}
+
+/// `ALPHASWARM_LOG_ALLOWS`: `0`, `1` or `1/n`.
+fn log_allows<L: Lookup>(p: &mut Settings<'_, L>) -> Option<NonZeroU64> {
+    let text = p.get("ALPHASWARM_LOG_ALLOWS");
+    let text = text.as_deref().unwrap_or("1/1000");
+    if text == "0" {
+        return None;
+    }
+    let one_of = text.strip_prefix("1/").unwrap_or(text).parse().ok();
+    let one_of = one_of.filter(|n: &NonZeroU64| text.starts_with("1/") || n.get() == 1);
+    if one_of.is_none() {
+        p.errors.push(format!(
+            "ALPHASWARM_LOG_ALLOWS: {text:?} is no share such as 1/1000, 1 or 0"
+        ));
+    }
+    one_of
 }
 
 /// A replica's own name where there is one (a pod's host name is its own), so that replicas do not share an id.

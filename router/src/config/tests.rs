@@ -165,6 +165,36 @@ fn an_operator_of_an_unknown_provider_is_a_contradiction() {
 }
 
 #[test]
+fn a_share_of_allows_is_logged() {
+    let one_of = |text| {
+        let config = parse(&[("ALPHASWARM_LOG_ALLOWS", text)]).unwrap();
+        config.log_allows.map(NonZeroU64::get)
+    };
+    assert_eq!(
+        [one_of(""), one_of("0"), one_of("1"), one_of("1/50")],
+        [Some(1000), None, Some(1), Some(50)]
+    );
+    for wrong in ["2", "1/0", "0.1", "1/", "one", "-1", "10%"] {
+        refuses(&[("ALPHASWARM_LOG_ALLOWS", wrong)], &["ALPHASWARM_LOG_ALLOWS"]);
+    }
+}
+
+#[test]
+fn traces_go_nowhere_unless_told_to() {
+    assert_eq!(parse(&[]).unwrap().trace, None);
+    let config = parse(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")]).unwrap();
+    let trace = config.trace.unwrap();
+    assert_eq!((trace.service.as_str(), trace.roots), ("tenant-router", 0.0));
+    refuses(
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4317"),
+            ("OTEL_TRACES_SAMPLER_ARG", "all"),
+        ],
+        &["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG"],
+    );
+}
+
+#[test]
 fn required_without_a_provider_refuses_to_start() {
     refuses(&[("IDENTITY_CONFIG", "")], &["IDENTITY_CONFIG: missing"]);
 }

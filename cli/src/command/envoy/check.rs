@@ -8,6 +8,7 @@ mod authz;
 mod connection;
 mod node;
 mod paths;
+mod traces;
 mod transport;
 
 use serde::Serialize;
@@ -63,7 +64,13 @@ impl Findings {
     }
 }
 
-const GROUPS: [&[Rule]; 4] = [authz::RULES, connection::RULES, paths::RULES, transport::RULES];
+const GROUPS: [&[Rule]; 5] = [
+    authz::RULES,
+    connection::RULES,
+    paths::RULES,
+    traces::RULES,
+    transport::RULES,
+];
 
 /// The names of all rules.
 pub(super) fn rules() -> impl Iterator<Item = &'static str> {
@@ -87,6 +94,7 @@ pub(super) fn check(text: &str) -> Result<Vec<Finding>, String> {
             connection::check(manager, &mut findings);
             authz::check(manager, &mut findings);
             paths::check_logs(manager, &mut findings);
+            traces::check(manager, &mut findings);
         }
         paths::check_routes(document, &mut findings);
         transport::check(document, &mut findings);

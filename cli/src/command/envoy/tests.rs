@@ -208,6 +208,21 @@ const BREAKS: &[(&str, &str, &str)] = &[
         "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
     ),
     (
+        "secret-in-trace",
+        "request_header: { name: x-alphaswarm-tenant }",
+        "request_header: { name: Authorization }",
+    ),
+    (
+        "query-in-trace",
+        "max_path_tag_length: 0",
+        "max_path_tag_length: 256",
+    ),
+    (
+        "clients-traces",
+        "tracestate|baggage|x-client-trace-id",
+        "tracestate|baggage",
+    ),
+    (
         "unseen-streams",
         "access_log_flush_interval: 2s",
         "access_log_flush_interval: 60s",
@@ -238,6 +253,13 @@ fn every_trap_is_found_where_it_is() {
             text = text.replacen(
                 "address: 127.0.0.1, port_value: 10901",
                 "address: 0.0.0.0, port_value: 10901",
+                1,
+            );
+        }
+        if *rule == "clients-traces" {
+            text = text.replacen(
+                "client_sampling: { value: 0 }",
+                "client_sampling: { value: 1 }",
                 1,
             );
         }

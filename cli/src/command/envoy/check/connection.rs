@@ -105,13 +105,10 @@ pub(super) fn check(manager: Node<'_>, findings: &mut Findings) {
 
 fn check_strip(manager: Node<'_>, findings: &mut Findings) {
     let extensions = manager.get("early_header_mutation_extensions");
-    let removed: Vec<Node<'_>> = extensions
+    let left: Vec<&str> = SPOOFS
         .into_iter()
-        .flat_map(Node::walk)
-        .filter_map(|node| node.at(&["remove_on_match", "key_matcher"]))
+        .filter(|header| !strips(manager, header))
         .collect();
-    let gone = |header: &str| removed.iter().any(|matcher| matches(*matcher, header));
-    let left: Vec<&str> = SPOOFS.into_iter().filter(|header| !gone(header)).collect();
     if !left.is_empty() {
         findings.object(
             NO_STRIP,
@@ -133,6 +130,16 @@ fn check_strip(manager: Node<'_>, findings: &mut Findings) {
             "set `headers_with_underscores_action: REJECT_REQUEST` in `common_http_protocol_options`",
         );
     }
+}
+
+/// Whether a client's `header` is gone before anything reads it.
+pub(super) fn strips(manager: Node<'_>, header: &str) -> bool {
+    manager
+        .get("early_header_mutation_extensions")
+        .into_iter()
+        .flat_map(Node::walk)
+        .filter_map(|node| node.at(&["remove_on_match", "key_matcher"]))
+        .any(|matcher| matches(matcher, header))
 }
 
 /// Whether a string matcher takes a header's name.

@@ -82,6 +82,14 @@ impl<'a> Node<'a> {
         self.get(key).is_some_and(Self::is_true)
     }
 
+    /// A whole number.
+    pub(super) fn number(self) -> Option<i64> {
+        match &self.yaml.data {
+            YamlData::Value(Scalar::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// A duration as protobuf's JSON has it: `0.25s`.
     pub(super) fn seconds(self) -> Option<f64> {
         self.text()?.strip_suffix('s')?.parse().ok()
