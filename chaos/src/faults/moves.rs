@@ -76,7 +76,12 @@ async fn move_tenant(scene: &Scene, number: usize, to: &str) -> anyhow::Result<(
 fn note(scene: &Scene, tenant: usize, to: &str, at: At, progress: &Progress) {
     let mut truth = scene.truth();
     let name = TENANTS.get(tenant).map_or("", |tenant| tenant.id);
-    truth.tell(at, format!("{name}: {progress:?}"));
+    if matches!(
+        progress,
+        Progress::Planned | Progress::Draining(_) | Progress::Flipped { .. } | Progress::Finished
+    ) {
+        truth.tell(at, format!("{name}: {progress:?}"));
+    }
     let Some(tenancy) = truth.tenant_mut(tenant) else {
         return;
     };
