@@ -2,6 +2,7 @@
 //! not 0 unless all is as it must be.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,6 +50,9 @@ enum Command {
         /// Only these kinds of faults, as the last line names them.
         #[arg(long, value_delimiter = ',', value_parser = kind)]
         only: Vec<Kind>,
+        /// Keeps configuration, registry and logs in this folder, which should be new.
+        #[arg(long)]
+        keep: Option<PathBuf>,
     },
     /// Rotations and moves under load, while memory and descriptors are watched.
     Soak {
@@ -92,6 +96,7 @@ async fn main() -> ExitCode {
                 rate,
                 availability,
                 only,
+                keep,
             } => {
                 let options = Options {
                     seed,
@@ -100,6 +105,7 @@ async fn main() -> ExitCode {
                     kinds: if only.is_empty() { Kind::ALL.to_vec() } else { only },
                     availability,
                     least: if minutes >= HALF_HOUR { FIFTY } else { 1 },
+                    folder: keep,
                 };
                 let summary = Run::start(options).await?.finish().await?;
                 anyhow::Ok((summary.ok, serde_json::to_string(&summary)?))
@@ -137,6 +143,7 @@ async fn soaked(seed: u64, duration: Duration, rate: u32) -> anyhow::Result<(boo
         kinds: vec![Kind::KeyRotation, Kind::Move],
         availability: AVAILABILITY,
         least: 1,
+        folder: None,
     };
     let run = Run::start(options).await?;
     let samples: Arc<Mutex<Samples>> = Arc::default();

@@ -1,5 +1,6 @@
 //! A run: the scene, the load and the plan's lanes beside each other, until the time is over.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub availability: f64,
     /// How often each kind of fault must have happened.
     pub least: u64,
+    /// Where configuration, registry and logs are kept, if they are.
+    pub folder: Option<PathBuf>,
 }
 
 /// A run that is under way.
@@ -56,7 +59,7 @@ pub struct Run {
 impl Run {
     /// Starts the scene, the load and the faults.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let scene = Scene::start().await?;
+        let scene = Scene::start(options.folder.as_deref()).await?;
         let tally = Arc::new(Tally::default());
         let loads = load::start(&scene, &tally, options.seed, options.rate, options.duration).await?;
         let events = schedule(options.seed, options.duration, &options.kinds);

@@ -7,7 +7,7 @@
 //!
 //! Envoys are never restarted: their configuration comes over xDS, and while all are down nobody can be served.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,9 +73,14 @@ impl std::fmt::Debug for Scene {
 }
 
 impl Scene {
-    /// Starts everything and waits until each tenant is served at each Envoy.
-    pub async fn start() -> anyhow::Result<Arc<Self>> {
-        let builder = Stack::builder()
+    /// Starts everything and waits until each tenant is served at each Envoy. Configuration, registry and logs are kept in
+    /// `folder`, or gone at the end without one.
+    pub async fn start(folder: Option<&Path>) -> anyhow::Result<Arc<Self>> {
+        let builder = match folder {
+            Some(folder) => Stack::builder().state_dir(folder),
+            None => Stack::builder(),
+        };
+        let builder = builder
             .routers(ROUTERS)
             .envoys(ENVOYS)
             .feed()
@@ -86,6 +91,7 @@ impl Scene {
                 .env(router, "ALPHASWARM_NOT_READY_SECONDS", NOT_READY_SECONDS)
                 .env(router, "JWKS_REFRESH", KEYS_EVERY)
         });
+        let builder = builder.env(Part::ControlPlane, "JWKS_REFRESH", KEYS_EVERY);
         let builder = (0..ENVOYS).map(Part::Envoy).fold(builder, Builder::hold);
         let stack = builder.start().await?;
         let store = AnyStore::open(&stack.registry_url(), Open::Write).await?;

@@ -171,7 +171,8 @@ async fn purse(idp: &Client, tenant: &Tenant) -> anyhow::Result<Purse> {
     })
 }
 
-fn credential(minted: &Minted) -> anyhow::Result<Credential> {
+/// A minted token as a header.
+pub fn credential(minted: &Minted) -> anyhow::Result<Credential> {
     let mut value = HeaderValue::from_str(&header_value(minted))?;
     value.set_sensitive(true);
     Ok(Credential {

@@ -1,5 +1,9 @@
 //! A network cable between a program and a server on loopback: it can be cut, jammed, made slow, or plugged into another
 //! server.
+//!
+//! A cable that is cut does not listen, as a machine whose server has died: whoever connects is refused. To take them and
+//! close them at once would be another fault, which clients notice later. Its port is none that the system hands out, so
+//! that nobody else gets it meanwhile.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,9 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::ports::Block;
+
 /// The largest piece that goes through at once, in bytes.
 const PIECE: usize = 16 * 1024;
-/// After a failed accept (no free descriptor, say), so that the next does not follow at once.
+/// After a failed accept (no free descriptor, say) or bind, so that the next does not follow at once.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How the cable is.
@@ -23,7 +29,7 @@ pub enum Plugged {
     Into(u16, Duration),
     /// Connections stand, and nothing goes through.
     Jammed,
-    /// Connections end, and new ones end at once.
+    /// Connections end, and new ones are refused.
     Cut,
 }
 
@@ -33,28 +39,25 @@ pub struct Cable {
     address: SocketAddr,
     plugged: watch::Sender<Plugged>,
     accepting: JoinHandle<()>,
+    // Held for its port only.
+    _block: Block,
 }
 
 impl Cable {
     /// Into the server on this port.
     pub async fn to(port: u16) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        let block = Block::free()?;
+        let address = block.ports().addr(contract::port::EDGE);
+        let listener = TcpListener::bind(address)
             .await
-            .context("no port for a cable")?;
-        let address = listener.local_addr()?;
+            .with_context(|| format!("no cable can begin at {address}"))?;
         let (plugged, seen) = watch::channel(Plugged::Into(port, Duration::ZERO));
-        let accepting = tokio::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((near, _)) => drop(tokio::spawn(join(near, seen.clone()))),
-                    Err(_) => tokio::time::sleep(PAUSE).await,
-                }
-            }
-        });
+        let accepting = tokio::spawn(accept(listener, address, seen));
         Ok(Self {
             address,
             plugged,
             accepting,
+            _block: block,
         })
     }
 
@@ -74,6 +77,39 @@ impl Drop for Cable {
     fn drop(&mut self) {
         self.accepting.abort();
         self.plugged.send_replace(Plugged::Cut);
+    }
+}
+
+/// Listens while the cable is not cut.
+async fn accept(mut listener: TcpListener, address: SocketAddr, mut plugged: watch::Receiver<Plugged>) {
+    loop {
+        let mut watching = plugged.clone();
+        let cut = watching.wait_for(|plugged| *plugged == Plugged::Cut);
+        tokio::select! {
+            ended = async {
+                loop {
+                    match listener.accept().await {
+                        Ok((near, _)) => drop(tokio::spawn(join(near, plugged.clone()))),
+                        Err(_) => tokio::time::sleep(PAUSE).await,
+                    }
+                }
+            } => ended,
+            _ = cut => {}
+        }
+        drop(listener);
+        if plugged
+            .wait_for(|plugged| *plugged != Plugged::Cut)
+            .await
+            .is_err()
+        {
+            return;
+        }
+        listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
     }
 }
 

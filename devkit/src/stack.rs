@@ -125,8 +125,12 @@ impl Stack {
                     *arg = ports.addr(default).to_string().into();
                 }
             }
-            if **arg == *spec.name {
-                *arg = id.into();
+            // Its id, and what it keeps under that name.
+            let text = arg.to_string_lossy().into_owned();
+            if let Some(before) = text.strip_suffix(spec.name.as_str())
+                && (before.is_empty() || before.ends_with('/'))
+            {
+                *arg = format!("{before}{id}").into();
             }
         }
         spec.ready = Some((ports.addr(runtime), "/healthz".to_owned()));

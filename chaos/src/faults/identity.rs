@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use contract::dev::DevProvider;
+use contract::dev::{DevProvider, MintRequest};
 use contract::port;
+use devkit::dev::OPERATOR;
 use devkit::idp::FaultMode;
 use devkit::process::Signal;
 use devkit::stack::Part;
@@ -70,6 +71,25 @@ pub(super) async fn broken(scene: &Scene, event: &Event) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The routers' own token for the feed is an operator's: it is replaced before its key is published no more, once the
+/// control plane takes its successor.
+async fn renew_feed_token(scene: &Scene) -> anyhow::Result<()> {
+    let request = MintRequest {
+        roles: vec!["registry:read".to_owned()],
+        ..MintRequest::good(OPERATOR)
+    };
+    let token = wallet::credential(&scene.idp.mint(&request).await?)?;
+    let control_plane = scene.stack.ports().addr(port::CONTROL_PLANE);
+    until("the control plane knows the new key", KNOWN, POLL, || async {
+        let answer = scene
+            .ask_with(control_plane, "/manage/registry/changes?after=0.0", &token)
+            .await;
+        Ok(matches!(answer, Ok(200..=299 | 400 | 403 | 404)))
+    })
+    .await?;
+    scene.stack.renew_feed_token().await
+}
+
 /// A fresh key signs. Its tokens come into use once each router has taken one: a real provider publishes a key long
 /// before it signs, this one at the same moment. Tokens of the key before stay in use until then.
 pub(super) async fn rotation(scene: &Scene, event: &Event) -> anyhow::Result<()> {
@@ -96,6 +116,9 @@ pub(super) async fn rotation(scene: &Scene, event: &Event) -> anyhow::Result<()>
     }
     scene.wallet.install(fresh);
     drop(minting);
+    if provider == DevProvider::Entra {
+        renew_feed_token(scene).await?;
+    }
     tell(scene, format!("tokens of {provider:?}'s new key are in use"));
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contract::{CellId, TenantId};
 use devkit::dev::{DEDICATED_CELL, SHARED_CELL};
+use devkit::stack::seed;
 use registry::command::CellSettings;
 use registry::moves::{MoveOptions, Progress, Runtimes, run_move};
 use registry::{CellState, Command, IfVersion, Refused, Store as _};
@@ -75,7 +76,12 @@ async fn move_tenant(scene: &Scene, number: usize, to: &str) -> anyhow::Result<(
 fn note(scene: &Scene, tenant: usize, to: &str, at: At, progress: &Progress) {
     let mut truth = scene.truth();
     let name = TENANTS.get(tenant).map_or("", |tenant| tenant.id);
-    truth.tell(at, format!("{name}: {progress:?}"));
+    if matches!(
+        progress,
+        Progress::Planned | Progress::Draining(_) | Progress::Flipped { .. } | Progress::Finished
+    ) {
+        truth.tell(at, format!("{name}: {progress:?}"));
+    }
     let Some(tenancy) = truth.tenant_mut(tenant) else {
         return;
     };
@@ -101,19 +107,10 @@ pub(super) async fn third_cell(scene: &Scene, event: &Event) -> anyhow::Result<(
     tell(scene, format!("{id} is added"));
     program.start(KNOWN).await?;
     let cell = CellId::parse(&id)?;
-    let ports = scene.third.ports();
-    let [listen, runtime] =
-        [contract::port::DEMO_CELLS, contract::port::DEMO_RUNTIMES].map(|[first, _]| ports.addr(first));
+    // As the first demo cell, but for its id and its ports.
     let settings = CellSettings {
         id: cell.clone(),
-        tier: "std".to_owned(),
-        region: "local".to_owned(),
-        endpoints: vec![listen.to_string()],
-        tls: false,
-        weight: 100,
-        capacity: None,
-        runtime: Some(format!("http://{runtime}")),
-        health_path: Some("/healthz".to_owned()),
+        ..seed::cell(0, scene.third.ports())?
     };
     scene.apply(&Command::AddCell(settings)).await?;
     let activate = Command::SetCellState {
@@ -136,7 +133,7 @@ pub(super) async fn third_cell(scene: &Scene, event: &Event) -> anyhow::Result<(
         hold(event).await;
         move_tenant(scene, nomad, SHARED_CELL).await?;
     }
-    settled(scene).await?;
+    // A router that is cut off may still name this cell: its tenant is moving for as long.
     for state in [CellState::Draining, CellState::Retired] {
         let cell = cell.clone();
         scene.apply(&Command::SetCellState { cell, state }).await?;

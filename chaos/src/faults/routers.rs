@@ -33,9 +33,12 @@ pub(super) async fn kill(scene: &Scene, event: &Event) -> anyhow::Result<()> {
     cut(scene, router);
     tell(scene, format!("router {router} is killed"));
     program.signal(Signal::KILL)?;
+    // Nobody listens there any more.
+    scene.plug_checks(router, Some(Plugged::Cut));
     program.kill().await;
     hold(event).await;
     scene.stack.start(Part::Router(router)).await?;
+    scene.plug_checks(router, None);
     tell(scene, format!("router {router} is ready"));
     mend(scene, router);
     tokio::time::sleep(BACK).await;
@@ -68,8 +71,10 @@ pub(super) async fn restart(scene: &Scene, event: &Event) -> anyhow::Result<()> 
     if stopped.is_none_or(|stopped| stopped.forced) {
         anyhow::bail!("router {router} did not end within 10 s of SIGTERM: {stopped:?}");
     }
+    scene.plug_checks(router, Some(Plugged::Cut));
     hold(event).await;
     scene.stack.start(Part::Router(router)).await?;
+    scene.plug_checks(router, None);
     tell(scene, format!("router {router} is ready"));
     mend(scene, router);
     tokio::time::sleep(BACK).await;

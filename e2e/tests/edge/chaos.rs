@@ -19,6 +19,7 @@ async fn chaos(seed: u64, duration: Duration, least: u64, availability: f64) {
         kinds: Kind::ALL.to_vec(),
         availability,
         least,
+        folder: None,
     };
     let summary = Run::start(options).await.unwrap().finish().await.unwrap();
     println!("{}", serde_json::to_string(&summary).unwrap());

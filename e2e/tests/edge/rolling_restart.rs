@@ -95,8 +95,30 @@ impl World {
         let mut settings = seed::cell(cell, self.stack.ports()).unwrap();
         let chosen = addresses.iter().zip(replicas).filter(|(_, chosen)| *chosen);
         settings.endpoints = chosen.map(|(address, _)| address.to_string()).collect();
+        let wanted = settings.endpoints.clone();
         let version = apply(&self.store, Command::SetCell(settings)).await;
         self.envoys_know(version).await;
+        // An endpoint is used once Envoy's own health check has passed.
+        self.are_healthy(
+            |line| wanted.iter().any(|address| line.contains(address)),
+            wanted.len(),
+        )
+        .await;
+    }
+
+    /// Waits until Envoy takes as many endpoints for healthy.
+    async fn are_healthy(&self, which: impl Fn(&str) -> bool, count: usize) {
+        let admin = self.stack.ports().addr(port::EDGE_ADMIN);
+        wait_until(&format!("{count} endpoints are healthy"), async || {
+            wire::get(admin, "/clusters", &[]).await.is_ok_and(|reply| {
+                let healthy = reply
+                    .body
+                    .lines()
+                    .filter(|line| which(line) && line.ends_with("::health_flags::healthy"));
+                healthy.count() == count
+            })
+        })
+        .await;
     }
 
     async fn envoys_know(&self, version: Version) {
@@ -112,16 +134,8 @@ impl World {
     }
 
     async fn routers_are_healthy(&self) {
-        let admin = self.stack.ports().addr(port::EDGE_ADMIN);
-        wait_until("both routers are healthy", async || {
-            wire::get(admin, "/clusters", &[]).await.is_ok_and(|reply| {
-                let healthy = reply.body.lines().filter(|line| {
-                    line.starts_with("tenant-router::") && line.ends_with("::health_flags::healthy")
-                });
-                healthy.count() == 2
-            })
-        })
-        .await;
+        self.are_healthy(|line| line.starts_with("tenant-router::"), 2)
+            .await;
     }
 
     async fn restart_routers(&self, seen: &Seen) {

@@ -120,8 +120,8 @@ async fn a_router_that_answers_a_grpc_error() {
         let reply = wire::get(stack.edge(), "/api/x", &[&good]).await.unwrap();
         assert_not_ready(&format!("gRPC {code:?}"), &reply);
         let asked = stand_in.checks() - before;
-        // One retry at most: more would be a storm on a router that is already in trouble.
-        assert!((1..=2).contains(&asked), "{code:?} was asked {asked} times");
+        // Two retries at most: more would be a storm on a router that is already in trouble.
+        assert!((1..=3).contains(&asked), "{code:?} was asked {asked} times");
     }
     stand_in.behave(Behaviour::Fail(Code::Unavailable));
     nobody_passes(&stack, &credentials, "gRPC error").await;

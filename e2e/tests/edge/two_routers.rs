@@ -90,6 +90,40 @@ async fn rolling_restart(not_ready: Duration, refused: u64) {
     );
 }
 
+/// A router that hangs, again and again: Envoy asks the other one as well before anybody has given the first up.
+#[tokio::test]
+async fn a_router_that_hangs_is_not_noticed() {
+    const ROUNDS: usize = 5;
+    let _machine = among_others().await;
+    let stack = start(Duration::ZERO).await;
+    let traffic = Traffic::of(&stack, &["acme", "globex", "initech"]).await;
+    let (load, seen) = traffic.start(&stack, RATE, Duration::from_secs(90)).await;
+    let pass = async |count| {
+        let served = seen.count(SERVED);
+        wait_until("requests pass", async || seen.count(SERVED) > served + count).await;
+    };
+    for round in 0..ROUNDS {
+        let router = stack.program(Part::Router(round % 2)).unwrap();
+        pass(200).await;
+        router.pause().unwrap();
+        pass(400).await;
+        router.resume().unwrap();
+        both_healthy(&stack).await;
+    }
+    load.stop();
+    let report = load.report().await.unwrap();
+    println!("{}", report.table());
+    // By default each hang costs the requests of a quarter of a second, and more until it is ejected.
+    let refused = report.count(NOT_READY);
+    assert!(refused <= u64::try_from(ROUNDS).unwrap(), "{:?}", report.outcomes);
+    assert_eq!(
+        report.count(SERVED) + refused,
+        report.requests,
+        "{:?}",
+        report.outcomes
+    );
+}
+
 /// With more time than two of Envoy's health checks take: Envoy knows before anything closes.
 #[tokio::test]
 async fn a_restart_that_is_announced_is_not_noticed() {
