@@ -26,6 +26,10 @@ impl World {
     }
 
     async fn with_keys(jwks: Option<String>) -> Self {
+        Self::with(jwks, false).await
+    }
+
+    async fn with(jwks: Option<String>, audit: bool) -> Self {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let id = CellId::parse("cell-test").unwrap();
         let running = start(Args {
@@ -33,7 +37,7 @@ impl World {
             listen: anywhere,
             runtime: anywhere,
             jwks,
-            audit: false,
+            audit,
             fences: None,
         })
         .await

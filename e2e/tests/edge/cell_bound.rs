@@ -5,6 +5,7 @@
 mod attacks;
 mod fences;
 mod rotation;
+mod settings;
 mod verifiers;
 
 use std::sync::Arc;
