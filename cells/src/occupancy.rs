@@ -116,7 +116,7 @@ impl Occupancy {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = match &self.log {
             Some(log) => self.fence_on_disk(log, fence),
-            None => self.lock().fence(fence).map(drop),
+            None => self.lock().fence(fence),
         };
         // Also after a failure, which may have left a fence that was not acknowledged.
         self.fences.send_replace(());

@@ -177,7 +177,7 @@ mod tests {
         let (gate, wait) = std::sync::mpsc::channel::<()>();
         let (told, heard) = std::sync::mpsc::channel();
         let say = move |said: &Said| {
-            drop(wait.recv());
+            let _ = wait.recv();
             drop(told.send(said.clone()));
             Ok(())
         };

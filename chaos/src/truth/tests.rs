@@ -93,8 +93,8 @@ fn a_cut_before_the_two_seconds_are_over_begins_them_again_and_one_after_them_un
     truth.settle(at(30.0));
     assert!(may_be_free(&truth, window(29.0, 30.0), Some(0)));
     truth.mend(0, at(30.0));
-    truth.settle(at(32.0));
-    assert!(!may_be_free(&truth, window(32.0, 32.0), Some(0)));
+    truth.settle(at(32.1));
+    assert!(!may_be_free(&truth, window(32.1, 32.1), Some(0)));
 }
 
 #[test]

@@ -26,6 +26,10 @@ impl World {
     }
 
     async fn with_keys(jwks: Option<String>) -> Self {
+        Self::with(jwks, false).await
+    }
+
+    async fn with(jwks: Option<String>, audit: bool) -> Self {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let id = CellId::parse("cell-test").unwrap();
         let running = start(Args {
@@ -34,7 +38,7 @@ impl World {
             runtime: anywhere,
             jwks,
             otlp: None,
-            audit: false,
+            audit,
             fences: None,
         })
         .await

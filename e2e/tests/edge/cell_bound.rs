@@ -2,9 +2,11 @@
 //! everything that verifies, alike. Assertions here are signed by the tests' own key, which a heartbeat makes a live
 //! router's.
 
+mod asgi;
 mod attacks;
 mod fences;
 mod rotation;
+mod settings;
 mod verifiers;
 
 use std::sync::Arc;

@@ -25,6 +25,14 @@ fn what_we_ship_passes() {
     // It is for Envoys that cannot speak gRPC to the router, which is how a router hears of streams and health.
     assert_eq!(rules, ["no-health", "unseen-streams"], "{http:#?}");
     assert!(http.iter().all(|finding| finding.severity == Severity::Warning));
+    // It stands behind an edge, which strips headers, asks the router and tells it of streams: as its first lines say.
+    let cell = shipped("cell-jwt-authn.yaml");
+    for finding in check::check(&cell).unwrap() {
+        assert!(
+            cell.contains(&format!("--allow {}", finding.rule)),
+            "{finding:#?}"
+        );
+    }
 }
 
 /// A rule, and what is changed in the shipped configuration to break it.

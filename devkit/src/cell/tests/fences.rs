@@ -253,6 +253,20 @@ async fn with_keys_only_a_routers_word_counts() {
 }
 
 #[tokio::test]
+async fn an_auditing_cell_refuses_for_fences_alone() {
+    let minter = identity::Minter::generate("router-1").unwrap();
+    let set = serde_json::json!({ "keys": [minter.public_jwk()] }).to_string();
+    let keys = key_server(Arc::new(std::sync::Mutex::new(set))).await;
+    let world = World::with(Some(format!("{}/jwks", keys.url())), true).await;
+    assert_eq!(world.of("acme", 4, "/unsigned").await.status(), 200);
+    let bare = world.http().get(world.url("/x")).send().await.unwrap();
+    assert_eq!(bare.status(), 200);
+    world.client.fence(&acme(), Some(4)).await.unwrap();
+    assert_eq!(world.of("acme", 4, "/x").await.status(), 503);
+    assert_eq!(world.of("acme", 5, "/x").await.status(), 200);
+}
+
+#[tokio::test]
 async fn without_any_keys_yet_a_verifying_cell_is_not_ready() {
     let document = Arc::new(std::sync::Mutex::new("no key set".to_owned()));
     let keys = key_server(Arc::clone(&document)).await;

@@ -28,12 +28,12 @@ async fn a_killed_cell_still_shuts_out_whom_it_had_fenced() {
             .unwrap()
     };
     assert_eq!(get(0).await.status, 200);
-    cell.fence(&acme, Some(1)).await.unwrap();
+    cell.fence(&acme, Some(1000)).await.unwrap();
     let program = stack.program(Part::Cell(0)).unwrap();
     for _ in 0..3 {
         program.kill().await;
         stack.start(Part::Cell(0)).await.unwrap();
-        assert_eq!(cell.fenced(&acme).await.unwrap().fenced, Some(1));
+        assert_eq!(cell.fenced(&acme).await.unwrap().fenced, Some(1000));
         // Envoy has to find the cell again: first the other tenant's requests, then nothing but refusals.
         wait_until("the cell serves again", async || get(1).await.status == 200).await;
         let reply = get(0).await;
