@@ -8,12 +8,14 @@ use std::process::Command;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=ALPHASWARM_COMMIT");
-    let commit = std::env::var("ALPHASWARM_COMMIT").ok().filter(|commit| {
-        !commit.is_empty()
-            && commit
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    });
+    let commit = std::env::var_os("ALPHASWARM_COMMIT")
+        .and_then(|commit| commit.into_string().ok())
+        .filter(|commit| {
+            !commit.is_empty()
+                && commit
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
     let rustc = std::env::var_os("RUSTC")
         .and_then(|rustc| Command::new(rustc).arg("--version").output().ok())
         .and_then(|output| String::from_utf8(output.stdout).ok());

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::control::{self, Control};
-use crate::ext_authz::{ExtAuthz, SERVICE_NAME};
+use crate::ext_authz::ExtAuthz;
 use crate::heartbeat::{Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
@@ -29,12 +29,10 @@ use crate::readiness::Readiness;
 use crate::signing::Signing;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
+use crate::vitals::Vitals;
 use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
 use crate::{access_log, following, grpc, policy_file, shadow};
-
-/// How often readiness is copied into gRPC health and the gauges are refreshed.
-const READINESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One `CheckRequest`: Envoy's headers are at most 60 KiB, and a few of them come with it.
 const MAX_CHECK_BYTES: usize = 128 * 1024;
@@ -317,16 +315,15 @@ impl Bound {
         } = self;
         background.spawn(service::systemd::watchdog(self.background_stopped.clone()));
         let (health, health_service) = tonic_health::server::health_reporter();
-        background.spawn(report_health(
-            readiness.clone(),
-            edge.clone(),
+        let vitals = Vitals {
+            readiness: readiness.clone(),
+            edge: edge.clone(),
             kept,
-            streams.clone(),
-            xds.clone(),
-            metrics.clone(),
-            health,
-            self.background_stopped,
-        ));
+            streams: streams.clone(),
+            xds: xds.clone(),
+            metrics: metrics.clone(),
+        };
+        background.spawn(vitals.report(health, self.background_stopped));
 
         let (stop_checks, checks_stopped) = drain::signal();
         let (stop_probes, probes_stopped) = drain::signal();
@@ -374,68 +371,4 @@ impl Bound {
         .await;
         tracing::info!("stopped");
     }
-}
-
-/// Copies readiness into the gRPC health service, where Envoy's active health check reads it, and into the gauges.
-async fn report_health(
-    readiness: Readiness,
-    edge: Arc<Edge>,
-    kept: Kept,
-    streams: Arc<Streams>,
-    xds: Xds,
-    metrics: Metrics,
-    health: tonic_health::server::HealthReporter,
-    stopped: Shutdown,
-) {
-    use tonic_health::ServingStatus;
-    let mut stopped = std::pin::pin!(stopped.fired());
-    let mut manager = service::systemd::Told::default();
-    loop {
-        let pending = readiness.pending();
-        manager.pending(&pending);
-        let ready = pending.is_empty();
-        let status = if ready {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        health.set_service_status(SERVICE_NAME, status).await;
-        health.set_service_status("", status).await;
-        copy_gauges(&edge, &kept, &metrics);
-        let open = streams.count(Instant::now());
-        metrics.streams_open.set(i64::try_from(open).unwrap_or(i64::MAX));
-        let (envoys, behind) = xds.count();
-        metrics.xds_envoys.set(i64::try_from(envoys).unwrap_or(i64::MAX));
-        metrics
-            .xds_envoys_behind
-            .set(i64::try_from(behind).unwrap_or(i64::MAX));
-        tokio::select! {
-            () = &mut stopped => return,
-            () = tokio::time::sleep(READINESS_INTERVAL) => {}
-        }
-    }
-}
-
-fn copy_gauges(edge: &Edge, kept: &Kept, metrics: &Metrics) {
-    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let snapshot = edge.registry.load();
-    metrics.registry_version.set(gauge(snapshot.version().number));
-    metrics.registry_staleness_seconds.set(
-        edge.registry
-            .status()
-            .staleness()
-            .map_or(-1, |age| gauge(age.as_secs())),
-    );
-    metrics.set_aside.set(gauge(snapshot.set_aside().len() as u64));
-    metrics.cells.set(gauge(snapshot.counts().cells));
-    if let Kept::Here(status) = kept {
-        metrics.registry_disk_version.set(gauge(status.number()));
-        let counted = metrics.registry_disk_errors.get();
-        metrics
-            .registry_disk_errors
-            .inc_by(status.failures().saturating_sub(counted));
-    }
-    metrics
-        .verifier
-        .copy(edge.identity.cache_status(), &edge.identity.status());
 }

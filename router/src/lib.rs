@@ -13,7 +13,7 @@
 //! # Below the divider
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
-//! `service`'s listeners, [`grpc`], [`readiness`]; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
+//! `service`'s listeners, [`grpc`], [`readiness`] and `vitals`; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
 //! [`heartbeat`], which publishes the keys of [`signing`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
 //! [`access_log`] with its [`streams`]);
 //! [`telemetry`].
@@ -41,6 +41,8 @@ pub mod app;
 pub mod grpc;
 
 pub mod readiness;
+
+mod vitals;
 
 pub mod policy_file;
 

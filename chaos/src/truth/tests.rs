@@ -114,7 +114,7 @@ fn placements_go_by_the_registry_and_not_by_what_routers_know() {
         "not acknowledged"
     );
     truth.tenant_mut(0).unwrap().cell.acknowledged(at(10.2));
-    assert_eq!(cells(&truth, window(9.0, 9.9)), [first.clone()]);
+    assert_eq!(cells(&truth, window(9.0, 9.9)), std::slice::from_ref(&first));
     assert_eq!(cells(&truth, window(10.1, 10.1)), [first, "other".to_owned()]);
     assert_eq!(cells(&truth, window(10.3, 10.4)), ["other"]);
 }

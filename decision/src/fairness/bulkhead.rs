@@ -109,11 +109,13 @@ impl Bulkhead {
 
     /// How many share the second half: as many as in the window before, or already now.
     fn contenders(&self, window: u64) -> u32 {
-        let of = |window: u64| match (&self.active, window % 2) {
-            ([even, _], 0) => even.in_window(window),
-            ([_, odd], _) => odd.in_window(window),
-        };
+        let of = |window: u64| self.active(window).in_window(window);
         of(window).max(of(window.wrapping_sub(1)))
+    }
+
+    fn active(&self, window: u64) -> &Windowed {
+        let [even, odd] = &self.active;
+        if window.is_multiple_of(2) { even } else { odd }
     }
 
     fn spend(&self, place: usize, window: u64, nanos: u32) {
@@ -122,9 +124,7 @@ impl Bulkhead {
             return;
         };
         if place.add(window, nanos) {
-            let [even, odd] = &self.active;
-            let active = if window % 2 == 0 { even } else { odd };
-            active.add(window, 1);
+            self.active(window).add(window, 1);
         }
     }
 
