@@ -24,8 +24,9 @@ pub type At = Duration;
 pub const ROUTERS: usize = 3;
 /// How soon a connected router must have applied a change.
 pub const SETTLES: Duration = Duration::from_secs(2);
-/// How long a cell that is back may still be unreachable: an Envoy may have given it up meanwhile.
-pub const RETURNS: Duration = Duration::from_secs(1);
+/// How long a cell that is back may still be unreachable: an Envoy may have given it up meanwhile, for 2 s, and looks once a
+/// second whether they are over.
+pub const RETURNS: Duration = Duration::from_secs(4);
 /// What is over for longer is forgotten. No request takes so long.
 const KEPT: Duration = Duration::from_secs(60);
 /// Faults that are remembered for a violation's story.

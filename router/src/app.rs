@@ -34,8 +34,9 @@ use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
 use crate::{access_log, following, grpc, policy_file, shadow};
 
-/// One `CheckRequest`: Envoy's headers are at most 60 KiB, and a few of them come with it.
-const MAX_CHECK_BYTES: usize = 128 * 1024;
+/// One `CheckRequest`. Envoy's headers are at most 60 KiB, and a few of them come with it; what is longer than a token may
+/// be is a denial, and only what is absurd an error.
+const MAX_CHECK_BYTES: usize = 2 * 1024 * 1024;
 
 /// A router whose sockets are bound and whose state is loading; nothing is served yet.
 pub struct Bound {

@@ -84,7 +84,6 @@ async fn key_reloads(stack: &Stack, tokens: &Tokens, count: usize) {
 }
 
 async fn policy_reloads(stack: &Stack, count: usize) {
-    let token = line(&stack.token("acme").await.unwrap());
     let path = stack.state_dir().join("policy.toml");
     let usual = std::fs::read_to_string(&path).unwrap();
     let beside = path.with_extension("new");
@@ -99,6 +98,8 @@ async fn policy_reloads(stack: &Stack, count: usize) {
         std::fs::write(&beside, text).unwrap();
         std::fs::rename(&beside, &path).unwrap();
         wait_until("the policy is live", async || {
+            // A new one each time: its provider's keys are rotated meanwhile, and old ones go.
+            let token = line(&stack.token("acme").await.unwrap());
             wire::get(stack.edge(), "/gated", &[&token])
                 .await
                 .is_ok_and(|reply| (reply.status == 401) == gated)

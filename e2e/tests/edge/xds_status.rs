@@ -109,7 +109,10 @@ async fn every_envoy_of_every_router_is_listed() {
         );
         assert!(status.refused == 0 && status.set_aside.is_empty() && status.accepted > 0);
     }
-    assert_eq!(metric(&stack, "xds_envoys").await, Some(2));
+    wait_until("the gauge has both", async || {
+        metric(&stack, "xds_envoys").await == Some(2)
+    })
+    .await;
     let table = operator.run(&both).await;
     println!("{}", table.stdout);
     let lines: Vec<&str> = table.stdout.lines().collect();

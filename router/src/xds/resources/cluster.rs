@@ -199,7 +199,8 @@ fn health_checks(health: &Health) -> Vec<HealthCheck> {
 
 /// Gives up an endpoint that cannot be reached, and only then: a cell's own 5xx (a fence answers 503) says nothing about
 /// its endpoints. Also the only endpoint, since no other cell may take its place: its requests are answered at once
-/// instead of after a timeout. The next good active check brings it back.
+/// instead of after a timeout. The next good active check brings it back, or the end of these 2 s: a cell that was
+/// restarted is missed no longer.
 fn outlier_detection() -> OutlierDetection {
     OutlierDetection {
         split_external_local_origin_errors: true,
@@ -210,8 +211,8 @@ fn outlier_detection() -> OutlierDetection {
         enforcing_consecutive_gateway_failure: uint(0),
         enforcing_success_rate: uint(0),
         interval: Some(seconds(1)),
-        base_ejection_time: Some(seconds(5)),
-        max_ejection_time: Some(seconds(5)),
+        base_ejection_time: Some(seconds(2)),
+        max_ejection_time: Some(seconds(2)),
         max_ejection_percent: uint(100),
         ..Default::default()
     }
