@@ -306,7 +306,7 @@ fn a_cell_that_is_down_excuses_its_own_tenants_only() {
         verdict(elsewhere, &refused(503, "cell_unavailable"), &truth),
         "lost"
     );
-    truth.cell_is_back(SHARED_CELL, at(98.0));
+    truth.cell_is_back(SHARED_CELL, at(95.0));
     assert_eq!(verdict(good(), &refused(503, "cell_unavailable"), &truth), "lost");
 }
 
