@@ -62,7 +62,13 @@ impl Router {
             .without(Part::Idp)
             .without(Part::Cell(0))
             .without(Part::Cell(1))
-            .without(Part::Envoy(0));
+            .without(Part::Envoy(0))
+            // The dev stack's operators are of a provider that is not here.
+            .env(
+                Part::Router(0),
+                "ALPHASWARM_OPERATORS",
+                "auth0/org_operators@https://api.example.com",
+            );
         for (name, value) in env {
             builder = builder.env(Part::Router(0), name, *value);
         }
