@@ -10,7 +10,8 @@
 //!    the target for [`INTERVAL`] is cut to twice the target, so that what is answered is answered soon.
 //!
 //! A refused check is 503 `overloaded`; nothing is decided about it, and it costs no decoding, no lookup and no log line.
-//! What one tenant may take of the time is `decision::fairness`'s.
+//! What one tenant may take of the time is `decision::fairness`'s. Only checks over gRPC pass this gate: `/resolve` is bounded
+//! by its listener's connections and by the fairness.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -50,7 +51,7 @@ impl Default for Bounds {
     }
 }
 
-/// Every check passes it, first when it arrives and then when its turn comes.
+/// Every check over gRPC passes it, first when it arrives and then when its turn comes.
 pub struct Gate {
     bounds: Bounds,
     under_way: AtomicUsize,
