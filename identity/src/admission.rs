@@ -20,13 +20,22 @@ pub struct Claimed<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(pub usize);
 
+/// What a verification found of the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the key's.
+    Signed,
+    /// It is not.
+    Forged,
+}
+
 /// Says which verifications there is time for.
 pub trait Admission {
     /// Whether a token that claims this may be verified now; `None`: not now.
     fn admit(&self, claimed: &Claimed<'_>) -> Option<Share>;
 
-    /// A verification that was admitted took so long.
-    fn spent(&self, share: Share, time: Duration);
+    /// A verification that was admitted took so long and found this.
+    fn spent(&self, share: Share, time: Duration, verdict: Verdict);
 }
 
 /// There always is time: for operators' tokens, tools and tests.
@@ -38,5 +47,5 @@ impl Admission for Unbounded {
         Some(Share(0))
     }
 
-    fn spent(&self, _: Share, _: Duration) {}
+    fn spent(&self, _: Share, _: Duration, _: Verdict) {}
 }

@@ -66,7 +66,7 @@ pub mod jws_only;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 
-pub use admission::{Admission, Claimed, Share};
+pub use admission::{Admission, Claimed, Share, Verdict};
 pub use assertion::{AssertionKeys, AssertionSlot, Minter, Placed};
 pub use claims::{ExternalId, ProviderKind, VerifiedClaims};
 pub use config::{ConfigErrors, IdentityConfig, ProviderConfig};

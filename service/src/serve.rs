@@ -133,17 +133,17 @@ impl Listener {
                 connections.inc();
                 let ended = match tls {
                     None => converse(&builder, stream, None, service, watcher, max_age).await,
-                    Some(tls) => match handshake(&tls, stream).await {
-                        Ok(stream) => {
-                            let shown = stream.get_ref().1.peer_certificates().is_some();
-                            let shown = shown.then_some(ClientCertificate);
-                            converse(&builder, stream, shown, service, watcher, max_age).await
+                    Some(tls) => {
+                        // Boxed: one without TLS should not take the memory of one with it.
+                        let handshake = Box::pin(handshake(&tls, stream, &handshakes_failed));
+                        match handshake.await {
+                            Ok((stream, shown)) => {
+                                let over_tls = converse(&builder, stream, shown, service, watcher, max_age);
+                                Box::pin(over_tls).await
+                            }
+                            Err(error) => Err(error),
                         }
-                        Err(error) => {
-                            handshakes_failed.inc();
-                            Err(error)
-                        }
-                    },
+                    }
                 };
                 connections.dec();
                 if let Err(error) = ended {
@@ -178,13 +178,22 @@ impl Listener {
     }
 }
 
-async fn handshake(tls: &ServerTls, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+async fn handshake(
+    tls: &ServerTls,
+    stream: TcpStream,
+    failed: &Counter,
+) -> Result<(TlsStream<TcpStream>, Option<ClientCertificate>), String> {
     let accept = tls.acceptor().accept(stream);
-    match tokio::time::timeout(HANDSHAKE_DEADLINE, accept).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("TLS handshake: {error}")),
-        Err(_) => Err("TLS handshake: timed out".to_owned()),
-    }
+    let error = match tokio::time::timeout(HANDSHAKE_DEADLINE, accept).await {
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().is_some();
+            return Ok((stream, shown.then_some(ClientCertificate)));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "timed out".to_owned(),
+    };
+    failed.inc();
+    Err(format!("TLS handshake: {error}"))
 }
 
 async fn converse<I, S>(

@@ -1,11 +1,19 @@
 //! Time for verifying tokens that were not seen before, shared among tenants.
 //!
 //! A signature check costs as much as some ten checks of a known token, and anybody can ask for one: by sending garbage
-//! that looks like a token, or by never sending the same token twice. So verification has a budget in each window of
-//! time. While less than half of it is spent, everybody is let in. Beyond, whoever has spent more than an equal share of
-//! the other half waits for the next window: its requests get 503 `overloaded`, everybody else's go on. So one tenant
-//! takes at most half of the budget, all together at most the whole, and each is sure of its share. A token that is
-//! known costs nothing of this and is never refused here.
+//! that looks like a token, or by never sending the same token twice. So verification has a budget: so much CPU time in
+//! each window of time. What is spent is a debt that time pays off at the budget's rate:
+//!
+//! - below half a window of debt everybody is let in, except who alone has had half of this window's budget;
+//! - beyond, whoever has had less than an equal share of the other half. Shares of two windows may be asked for at once,
+//!   where one ends and the next begins; two windows of debt are the end for everybody.
+//!
+//! Everybody else gets 503 `overloaded`. So nobody is turned away while all together ask for less than the budget, one
+//! tenant takes at most half of it, all together at most the whole, and each is sure of its share. A token that is known
+//! costs nothing of this and is never refused here.
+//!
+//! A signature that does not hold is charged [`FORGED`] times: who is honest sends hardly any, and who forges is out of time
+//! long before the machine is.
 //!
 //! Whose work it is is read from the token **before** its signature is checked, so anybody may claim to be a tenant and
 //! spend its share: that tenant's *new* tokens then wait, its known ones and everybody else do not. Names that no
@@ -19,7 +27,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use identity::{Admission, Claimed, Share};
+use identity::{Admission, Claimed, Share, Verdict};
 use registry::{LinkState, Snapshot};
 
 /// Short, so that a flood is noticed and forgiven soon; long against one verification.
@@ -30,6 +38,8 @@ const PLACES: usize = 1024;
 const RESEED: u64 = 16;
 /// The most that one verification is charged: what takes longer was interrupted, and that is not the tenant's doing.
 const DEAREST: Duration = Duration::from_micros(200);
+/// What a forged token is charged, in verifications.
+const FORGED: u32 = 8;
 /// The default: the share of the available CPU time that verification may take.
 const DEFAULT_CPU_SHARE: f64 = 0.8;
 
@@ -39,8 +49,8 @@ pub struct Bulkhead {
     started: Instant,
     /// Of one window, in nanoseconds of CPU time.
     budget: u32,
-    /// Spent by all.
-    total: Windowed,
+    /// Spent by all, and not yet paid off.
+    debt: Debt,
     /// Spent in each place.
     places: Box<[Windowed]>,
     /// Places that spent something in this window, and in the one before.
@@ -76,17 +86,15 @@ impl Bulkhead {
             started: Instant::now(),
             // 4 s in 100 ms, forty cores' worth, counts as no limit.
             budget: u32::try_from(budget.as_nanos()).unwrap_or(u32::MAX),
-            total: Windowed::default(),
+            debt: Debt::default(),
             places: (0..PLACES).map(|_| Windowed::default()).collect(),
             active: Default::default(),
             hasher: RandomState::new(),
         }
     }
 
-    /// The current window: 0 never is one, so that fresh counters belong to no window.
-    fn window(&self) -> u64 {
-        let since = self.started.elapsed().as_millis() / WINDOW.as_millis();
-        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    fn now(&self) -> Now {
+        Now::new(self.started.elapsed())
     }
 
     /// Where the tenant's time is counted; all tenants that nobody knows are one.
@@ -95,16 +103,20 @@ impl Bulkhead {
         usize::try_from(hash % PLACES as u64).unwrap_or_default()
     }
 
-    fn admits(&self, place: usize, window: u64) -> bool {
-        let half = self.budget / 2;
+    fn admits(&self, place: usize, now: Now) -> bool {
         if self.budget == u32::MAX {
             return true;
         }
-        if self.total.in_window(window) < half {
-            return true;
+        let half = self.budget / 2;
+        let spent = self
+            .places
+            .get(place)
+            .map_or(0, |place| place.in_window(now.window));
+        match self.debt.at(now) {
+            debt if debt < WINDOW / 2 => spent < half,
+            debt if debt < WINDOW * 2 => spent < half / self.contenders(now.window).max(1),
+            _ => false,
         }
-        let spent = self.places.get(place).map_or(0, |place| place.in_window(window));
-        spent < half / self.contenders(window).max(1)
     }
 
     /// How many share the second half: as many as in the window before, or already now.
@@ -118,13 +130,15 @@ impl Bulkhead {
         if window.is_multiple_of(2) { even } else { odd }
     }
 
-    fn spend(&self, place: usize, window: u64, nanos: u32) {
-        self.total.add(window, nanos);
+    /// `nanos` of CPU time are `nanos / budget` of a window.
+    fn spend(&self, place: usize, now: Now, nanos: u32) {
+        let windows = f64::from(nanos) / f64::from(self.budget.max(1));
+        self.debt.add(now, WINDOW.mul_f64(windows));
         let Some(place) = self.places.get(place) else {
             return;
         };
-        if place.add(window, nanos) {
-            self.active(window).add(window, 1);
+        if place.add(now.window, nanos) {
+            self.active(now.window).add(now.window, 1);
         }
     }
 
@@ -153,14 +167,59 @@ impl Admission for Door<'_> {
                 .link(claimed.provider.as_str(), external.kind, &external.id)?;
             (link.state == LinkState::Active).then_some(link.tenant)
         });
-        let window = self.bulkhead.window();
-        let place = self.bulkhead.place(tenant, window);
-        self.bulkhead.admits(place, window).then_some(Share(place))
+        let now = self.bulkhead.now();
+        let place = self.bulkhead.place(tenant, now.window);
+        self.bulkhead.admits(place, now).then_some(Share(place))
     }
 
-    fn spent(&self, share: Share, time: Duration) {
-        let nanos = u32::try_from(time.min(DEAREST).as_nanos()).unwrap_or(u32::MAX);
-        self.bulkhead.spend(share.0, self.bulkhead.window(), nanos);
+    fn spent(&self, share: Share, time: Duration, verdict: Verdict) {
+        self.bulkhead
+            .spend(share.0, self.bulkhead.now(), charge(time, verdict));
+    }
+}
+
+/// What a verification costs its tenant, in nanoseconds of the budget.
+fn charge(time: Duration, verdict: Verdict) -> u32 {
+    let nanos = u32::try_from(time.min(DEAREST).as_nanos()).unwrap_or(u32::MAX);
+    match verdict {
+        Verdict::Signed => nanos,
+        Verdict::Forged => nanos.saturating_mul(FORGED),
+    }
+}
+
+/// A moment: how long the bulkhead has stood, and the window that this is in.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    nanos: u64,
+    /// 0 never is one, so that fresh counters belong to no window.
+    window: u64,
+}
+
+impl Now {
+    fn new(since: Duration) -> Self {
+        let whole = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        Self {
+            nanos: whole(since.as_nanos()),
+            window: whole(since.as_nanos() / WINDOW.as_nanos()).saturating_add(1),
+        }
+    }
+}
+
+/// Time that was spent ahead of the budget: a leaky bucket, kept as the moment at which it will be empty.
+#[derive(Debug, Default)]
+struct Debt(AtomicU64);
+
+impl Debt {
+    fn at(&self, now: Now) -> Duration {
+        Duration::from_nanos(self.0.load(Relaxed).saturating_sub(now.nanos))
+    }
+
+    fn add(&self, now: Now, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        // The closure always gives a value, so this never fails.
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |empty| {
+            Some(empty.max(now.nanos).saturating_add(time))
+        });
     }
 }
 

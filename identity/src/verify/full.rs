@@ -6,7 +6,7 @@ use std::time::Instant;
 use contract::{Principal, PrincipalKind};
 
 use super::{Identity, Provider, Slot, VerifiedToken};
-use crate::admission::{Admission, Claimed};
+use crate::admission::{Admission, Claimed, Verdict};
 use crate::assertion::AssertionSlot;
 use crate::claims::VerifiedClaims;
 use crate::config::{ProviderConfig, StepUp};
@@ -60,7 +60,11 @@ impl Identity {
         let share = admission.admit(&claimed).ok_or(Rule::NoTime)?;
         let started = Instant::now();
         let signed = key.verify(token.signed, token.signature());
-        admission.spent(share, started.elapsed());
+        let verdict = match signed {
+            Ok(()) => Verdict::Signed,
+            Err(_) => Verdict::Forged,
+        };
+        admission.spent(share, started.elapsed(), verdict);
         signed?;
 
         // From here on the claims are the provider's word.

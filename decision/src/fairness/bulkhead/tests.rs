@@ -3,19 +3,25 @@ use proptest::prelude::*;
 use super::*;
 
 const COST: u32 = 50_000;
+/// What a window has time for.
+const BUDGET: u32 = 100;
 
-/// A budget of 100 verifications a window.
 fn bulkhead() -> Bulkhead {
-    Bulkhead::with_budget(Duration::from_nanos(u64::from(COST) * 100))
+    Bulkhead::with_budget(Duration::from_nanos(u64::from(COST * BUDGET)))
 }
 
-/// Has `place` ask `times`, and tells how often it is let in.
-fn ask(bulkhead: &Bulkhead, place: usize, window: u64, times: u32) -> u32 {
+/// So many hundredths of a window after the start.
+fn at(hundredths: u32) -> Now {
+    Now::new(WINDOW * hundredths / 100)
+}
+
+/// Has `place` ask `times` at one moment, and tells how often it is let in.
+fn ask(bulkhead: &Bulkhead, place: usize, now: Now, times: u32) -> u32 {
     (0..times)
         .filter(|_| {
-            let admitted = bulkhead.admits(place, window);
+            let admitted = bulkhead.admits(place, now);
             if admitted {
-                bulkhead.spend(place, window, COST);
+                bulkhead.spend(place, now, COST);
             }
             admitted
         })
@@ -27,47 +33,70 @@ fn ask(bulkhead: &Bulkhead, place: usize, window: u64, times: u32) -> u32 {
 #[test]
 fn a_flood_takes_half_and_everybody_else_gets_a_share() {
     let bulkhead = bulkhead();
-    assert_eq!(ask(&bulkhead, 0, 1, 10_000), 50, "alone: half of the budget");
+    assert_eq!(ask(&bulkhead, 0, at(0), 10_000), 50, "alone: half of the budget");
     // Known from the last window on: one flood and four others.
     for place in 1..5 {
-        assert!(ask(&bulkhead, place, 1, 5) > 0);
+        assert!(ask(&bulkhead, place, at(50), 5) > 0);
     }
-    assert_eq!(ask(&bulkhead, 0, 2, 10_000), 50);
+    assert_eq!(ask(&bulkhead, 0, at(100), 10_000), 50);
     for place in 1..5 {
         assert_eq!(
-            ask(&bulkhead, place, 2, 5),
+            ask(&bulkhead, place, at(100), 5),
             5,
             "place {place} asks for less than its share"
         );
     }
-    assert_eq!(
-        ask(&bulkhead, 0, 2, 10_000),
-        0,
-        "the flood has had more than its share"
-    );
+    for later in [100, 150, 199] {
+        assert_eq!(
+            ask(&bulkhead, 0, at(later), 10_000),
+            0,
+            "the flood has had more than its share"
+        );
+    }
 }
 
 #[test]
-fn below_half_of_the_budget_nobody_waits() {
+fn nobody_waits_while_all_ask_for_less_than_the_budget() {
     let bulkhead = bulkhead();
-    for window in 1..20 {
-        assert_eq!(ask(&bulkhead, 0, window, 30), 30);
-        assert_eq!(ask(&bulkhead, 1, window, 19), 19);
+    for now in (0..2_000).map(at) {
+        // 95 in a window, in the order of their arrival; two ask for far more than an equal share.
+        for (place, times) in [(0, 4), (1, 4), (2, 1), (3, 1)] {
+            if now.nanos / 1_000_000 % 10 < times {
+                assert_eq!(ask(&bulkhead, place, now, 1), 1, "place {place} at {now:?}");
+            }
+        }
     }
 }
 
 #[test]
 fn each_window_starts_anew() {
     let bulkhead = bulkhead();
-    for window in 1..5 {
-        assert_eq!(ask(&bulkhead, 7, window, 1_000), 50);
+    for window in 0..5 {
+        assert_eq!(ask(&bulkhead, 7, at(window * 100), 1_000), 50);
+        assert_eq!(
+            ask(&bulkhead, 7, at(window * 100 + 99), 1_000),
+            0,
+            "paid off, but it has had its half"
+        );
     }
+}
+
+#[test]
+fn a_forged_token_costs_more_than_a_signed_one() {
+    let time = Duration::from_micros(90);
+    assert_eq!(charge(time, Verdict::Signed), 90_000);
+    assert_eq!(charge(time, Verdict::Forged), FORGED * 90_000);
+    let interrupted = Duration::from_secs(1);
+    assert_eq!(
+        u128::from(charge(interrupted, Verdict::Signed)),
+        DEAREST.as_nanos()
+    );
 }
 
 #[test]
 fn no_budget_admits_nothing() {
     let bulkhead = Bulkhead::new(0.0);
-    assert_eq!(ask(&bulkhead, 0, 1, 10), 0);
+    assert_eq!(ask(&bulkhead, 0, at(0), 10), 0);
 }
 
 #[test]
@@ -82,35 +111,41 @@ fn names_that_nobody_knows_have_one_place() {
     );
 }
 
+/// Eight tenants that ask at random moments of five windows, in the order of time.
+fn floods() -> impl Strategy<Value = Vec<(u32, usize, u32)>> {
+    prop::collection::vec((0..500_u32, 0..8_usize, 1..300_u32), 0..80).prop_map(|mut asked| {
+        asked.sort_unstable();
+        asked
+    })
+}
+
 proptest! {
-    /// However many ask and in whatever order: all together never get more than the budget and one verification for
-    /// each contender, which may begin just below its share.
+    /// However many ask and in whatever order: all together never get more than the budget, but for a debt that is still
+    /// to be paid off.
     #[test]
-    fn the_budget_holds(
-        asked in prop::collection::vec((0..8_usize, 1..40_u32), 1..60),
-        window in 1..1_000_u64,
-    ) {
+    fn the_budget_holds(asked in floods()) {
         let bulkhead = bulkhead();
-        let admitted: u32 = asked.iter().map(|(place, times)| ask(&bulkhead, *place, window, *times)).sum();
-        // Within the first window contenders are only learnt as they come, which lets early ones have more.
-        let harmonic = (1..=8).map(|n| 50.0 / f64::from(n)).sum::<f64>();
-        prop_assert!(f64::from(admitted) <= 50.0 + harmonic + 8.0);
-        // From the next on they are known.
-        let again: u32 = asked.iter().map(|(place, times)| ask(&bulkhead, *place, window + 1, *times)).sum();
-        prop_assert!(again <= 100 + 8, "{again}");
+        let mut admitted = 0;
+        for (moment, place, times) in asked {
+            admitted += ask(&bulkhead, place, at(moment), times);
+            prop_assert!(admitted <= moment + 2 * BUDGET, "{} at {}", admitted, moment);
+        }
     }
 
-    /// A tenant that asks for no more than its share is never turned away, whatever the others did before.
+    /// A tenant that asks for no more than its share is never turned away, whatever the others do.
     #[test]
-    fn a_share_is_sure(
-        floods in prop::collection::vec((1..8_usize, 1..400_u32), 0..40),
-        window in 1..1_000_u64,
-    ) {
+    fn a_share_is_sure(asked in floods()) {
         let bulkhead = bulkhead();
-        for (place, times) in &floods {
-            ask(&bulkhead, *place, window, *times);
+        let mut window = 0;
+        for (moment, place, times) in asked {
+            let now = at(moment);
+            // Nine contenders at most: 50 / 9 each.
+            if now.window != window {
+                window = now.window;
+                prop_assert_eq!(ask(&bulkhead, 8, now, 3), 3);
+            }
+            ask(&bulkhead, place, now, times);
         }
-        // Eight contenders at most: 50 / 8 each.
-        prop_assert_eq!(ask(&bulkhead, 0, window, 6), 6);
+        prop_assert_eq!(ask(&bulkhead, 8, at(499), 2), 2);
     }
 }
