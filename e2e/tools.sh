@@ -17,11 +17,11 @@ install_packages() {
 }
 can_install() { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; }
 
+# Where there is no nginx, its test is skipped by name.
 if ! command -v nginx >/dev/null; then
-    if can_install; then
-        echo "installing nginx (for the auth_request tests)"
-        install_packages nginx-light
-    else
+    if can_install && echo "installing nginx (for the auth_request tests)" && install_packages nginx-light; then
+        :
+    elif [ "${CI:-}" = true ]; then
         echo "nginx is missing: install it (Debian: nginx-light), the auth_request tests need it" >&2
         exit 1
     fi

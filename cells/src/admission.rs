@@ -204,9 +204,8 @@ impl Refused {
     #[must_use]
     pub fn response(self, request: &HeaderMap) -> Response<Body> {
         let request_id = single(request, header::REQUEST_ID).unwrap_or_default();
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let envelope = Envelope::<()>::refused(self.code, request_id);
-        let mut response = (status, Json(envelope)).into_response();
+        let mut response = (StatusCode::from(self.code), Json(envelope)).into_response();
         response
             .headers_mut()
             .insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,7 +1,7 @@
 //! The composition root of `alphaswarm-cell`: what exists, in the order in which it starts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,9 +9,10 @@ use contract::assertion::CbaMode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use service::drain::{self, Trigger};
+use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
+use service::{build_info, program, systemd};
 use tokio::task::JoinSet;
 
 use crate::admission::{Admission, Trust};
@@ -25,20 +26,16 @@ use crate::occupancy::Occupancy;
 pub struct Bound {
     listener: Listener,
     http: Http,
+    not_ready: Duration,
     drain: Duration,
     background: JoinSet<()>,
     stop_background: Trigger,
+    background_stopped: Shutdown,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    service::log::start(&config.log, config.log_json).context("cannot start logging")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    runtime.block_on(async {
-        let stop = drain::terminated().context("cannot listen for signals")?;
+    program::live(&config.log.clone(), config.log_json, async |stop| {
         bind(config).await?.serve(stop).await;
         Ok(())
     })
@@ -48,6 +45,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let mut registry = Registry::with_prefix("alphaswarm_cell");
     let metrics = Metrics::register(&mut registry);
+    build_info::register(&mut registry);
     let connections = Gauge::default();
     registry.register("connections", "Open connections", connections.clone());
     let certificate_errors: Counter = Counter::default();
@@ -55,6 +53,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         "certificate_errors",
         "Certificates that could not be reloaded",
         certificate_errors.clone(),
+    );
+    let handshakes_failed = Counter::default();
+    registry.register(
+        "tls_handshakes_failed",
+        "TLS handshakes that failed",
+        handshakes_failed.clone(),
     );
     registry.register(
         "log_lines_dropped",
@@ -72,13 +76,14 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .map_err(anyhow::Error::msg)?;
     let listener = Listener {
         tls: tls.clone(),
+        handshakes_failed,
         ..listener
     };
     service::settings::create_private_dir(&config.state_dir)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("ALPHASWARM_STATE_DIR {}", config.state_dir.display()))?;
     let occupancy = Occupancy::open(&config.state_dir, &config.cell).context("ALPHASWARM_STATE_DIR")?;
-    let occupancy = Arc::new(occupancy);
+    let occupancy = Arc::new(occupancy.after_another(config.open));
     let keys = config
         .keys
         .map(|from| Keys::follow(from, metrics.key_errors.clone()))
@@ -94,12 +99,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     if config.mode != CbaMode::Enforce {
         tracing::warn!(mode = ?config.mode, "CBA_MODE: whoever reaches this cell is believed");
     }
-    let (stop_background, stopped) = drain::signal();
+    let (stop_background, background_stopped) = drain::signal();
     let mut background = JoinSet::new();
     let held = Arc::new(Held::new(config.open));
-    background.spawn(Arc::clone(&held).follow(stopped.clone()));
+    background.spawn(Arc::clone(&held).follow(background_stopped.clone()));
     let following = Arc::clone(&occupancy);
-    let until = stopped.clone();
+    let until = background_stopped.clone();
     background.spawn(async move {
         tokio::select! {
             () = following.follow() => {}
@@ -111,7 +116,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         let failed = move || {
             certificate_errors.inc();
         };
-        background.spawn(tls.follow(failed, stopped));
+        background.spawn(tls.follow(failed, background_stopped.clone()));
     }
     Ok(Bound {
         listener,
@@ -121,12 +126,14 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
             held,
             metrics,
             registry: Arc::new(registry),
-            draining: Arc::new(AtomicBool::new(false)),
+            draining: Arc::default(),
             certificates,
         },
+        not_ready: config.not_ready,
         drain: config.drain,
         background,
         stop_background,
+        background_stopped,
     })
 }
 
@@ -136,16 +143,25 @@ impl Bound {
         self.listener.address()
     }
 
-    /// Serves until `stop`, then drains.
+    /// Serves until `stop`, then goes: readiness first, then the listener with a deadline.
     pub async fn serve(mut self, stop: impl Future<Output = ()>) {
         let (stop_serving, serving_stopped) = drain::signal();
-        let draining = Arc::clone(&self.http.draining);
-        let routes = http::routes(self.http);
+        let routes = http::routes(self.http.clone());
         let serving = tokio::spawn(self.listener.serve(routes, serving_stopped, self.drain));
+        self.background
+            .spawn(systemd::watchdog(self.background_stopped.clone()));
+        let draining = Arc::clone(&self.http.draining);
+        self.background.spawn(systemd::readiness(
+            move || self.http.pending(),
+            self.background_stopped,
+        ));
         tracing::info!("serving");
+
         stop.await;
         tracing::info!("draining");
+        systemd::stopping();
         draining.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.not_ready).await;
         stop_serving.fire();
         let _ = serving.await;
         self.stop_background.fire();

@@ -70,7 +70,16 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "1: a mesh or proxy does TLS; plain HTTP off loopback is meant, for the listener and the keys",
     ),
-    variable("ALPHASWARM_DRAIN_SECONDS", "20", "longest drain after SIGTERM"),
+    variable(
+        "ALPHASWARM_NOT_READY_SECONDS",
+        "5",
+        "how long after SIGTERM readiness fails before the drain starts, for Envoy and load balancers to notice",
+    ),
+    variable(
+        "ALPHASWARM_DRAIN_SECONDS",
+        "20",
+        "longest drain after that; both together below the orchestrator's grace period (30 s in Kubernetes)",
+    ),
     variable(
         "ALPHASWARM_LOG",
         "info",
@@ -98,6 +107,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// `ALPHASWARM_DRAIN_SECONDS`.
     pub drain: Duration,
+    /// `ALPHASWARM_NOT_READY_SECONDS`.
+    pub not_ready: Duration,
     /// `ALPHASWARM_LOG`.
     pub log: String,
     /// `ALPHASWARM_LOG_FORMAT`.
@@ -151,6 +162,7 @@ impl Config {
         }
         let open = settings.seconds("ALPHASWARM_CELL_OPEN_SECONDS", 3600);
         let drain = settings.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
+        let not_ready = settings.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
         let (log, log_json) = settings.log();
         match (cell, state_dir) {
             (Some(cell), Some(state_dir)) if settings.errors.is_empty() => Ok(Self {
@@ -162,6 +174,7 @@ impl Config {
                 listen,
                 tls,
                 drain,
+                not_ready,
                 log,
                 log_json,
             }),
@@ -241,6 +254,10 @@ mod tests {
             (good.mode, good.open, good.listen.port()),
             (CbaMode::Enforce, Duration::from_secs(5), 8100)
         );
+        assert_eq!(
+            (good.not_ready, good.drain),
+            (Duration::from_secs(5), Duration::from_secs(20))
+        );
         for (name, value) in [
             ("ALPHASWARM_CELL_ID", ""),
             ("ALPHASWARM_CELL_ID", "Cell 1"),
@@ -254,6 +271,8 @@ mod tests {
             ("ALPHASWARM_STATE_DIR", ""),
             ("ALPHASWARM_CELL_LISTEN", "0.0.0.0:8100"),
             ("ALPHASWARM_CELL_OPEN_SECONDS", "-1"),
+            ("ALPHASWARM_DRAIN_SECONDS", "1.5"),
+            ("ALPHASWARM_NOT_READY_SECONDS", "601"),
         ] {
             let errors = read(&[(name, value)]).unwrap_err();
             assert_eq!(errors.len(), 1, "{name}={value}: {errors:?}");

@@ -2,6 +2,7 @@
 //! lone assertion (`/cell-bound/validate`), for moves (`/fence`), and probes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,9 @@ use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{any, get, post};
 use contract::api::ValidateAssertion;
 use contract::{Code, Envelope};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use prometheus_client::registry::Registry;
+use service::answer;
 use service::drain::Shutdown;
 use service::serve::ClientCertificate;
 
@@ -43,10 +45,22 @@ pub struct Http {
     pub metrics: Metrics,
     /// Where it is registered.
     pub registry: Arc<Registry>,
-    /// Fires when the program goes.
-    pub draining: Arc<std::sync::atomic::AtomicBool>,
+    /// The program goes: from now on it is not ready, and admits as before.
+    pub draining: Arc<AtomicBool>,
     /// Whether callers show certificates: then a move has to.
     pub certificates: bool,
+}
+
+impl Http {
+    /// Why nobody should ask here; empty when ready.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        let mut pending = self.admission.pending();
+        if self.draining.load(Ordering::Relaxed) {
+            pending.push("draining".to_owned());
+        }
+        pending
+    }
 }
 
 /// Requests that somebody asked about. Their end is not told here, so each counts as open for the same time: at least as
@@ -113,19 +127,11 @@ pub fn routes(http: Http) -> Router {
         .route("/admit", any(admit))
         .route("/admit/", any(admit))
         .route("/admit/{*path}", any(admit))
-        .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                Json(Envelope::<()>::error(
-                    "not_found",
-                    "There is nothing at this address.",
-                    "",
-                )),
-            )
-        })
+        .fallback(answer::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(http)
         .merge(fences)
+        .layer(middleware::from_fn(answer::in_time))
 }
 
 /// Whoever reaches this listener over TLS and moves tenants has to show who it is.
@@ -141,10 +147,7 @@ async fn only_with_certificate(State(http): State<Http>, request: Request, next:
 }
 
 async fn readyz(State(http): State<Http>) -> Response {
-    let mut pending = http.admission.pending();
-    if http.draining.load(std::sync::atomic::Ordering::Relaxed) {
-        pending.push("draining".to_owned());
-    }
+    let pending = http.pending();
     let (status, word) = if pending.is_empty() {
         (StatusCode::OK, "ok")
     } else {
@@ -167,14 +170,7 @@ async fn metrics(State(http): State<Http>) -> Response {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &http.registry);
-    (
-        [(
-            header::CONTENT_TYPE,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        )],
-        text,
-    )
-        .into_response()
+    answer::metrics(text)
 }
 
 /// For the cell's proxy: nginx `auth_request`, Envoy's HTTP ext_authz, Caddy's `forward_auth`. It forwards the headers that

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::api::{Fence, FenceReport};
 use contract::{CellId, Code, TenantId};
@@ -47,6 +47,8 @@ pub struct Occupancy {
     fences: watch::Sender<()>,
     /// The log could not be read when it was last looked at.
     unreadable: AtomicBool,
+    /// Until then, what a process before this one let in may still be open.
+    unseen_until: Option<Instant>,
 }
 
 /// A request that is in the cell until this is dropped.
@@ -77,6 +79,17 @@ impl Occupancy {
             turn: Mutex::default(),
             fences: watch::Sender::default(),
             unreadable: AtomicBool::default(),
+            unseen_until: None,
+        }
+    }
+
+    /// The same, in a process that may have been started anew while its requests went on elsewhere, each for so long at
+    /// most: until then every tenant counts as having one open.
+    #[must_use]
+    pub fn after_another(self, long: Duration) -> Self {
+        Self {
+            unseen_until: Instant::now().checked_add(long),
+            ..self
         }
     }
 
@@ -165,7 +178,13 @@ impl Occupancy {
         let mut state = self.lock();
         // What cannot be read now was known before; who is admitted meanwhile is nobody.
         let _ = self.refresh(&mut state);
-        state.report(tenant)
+        let report = state.report(tenant);
+        let unseen = u64::from(self.unseen_until.is_some_and(|until| Instant::now() < until));
+        FenceReport {
+            open: report.open + unseen,
+            open_writes: report.open_writes.map(|open| open + unseen),
+            ..report
+        }
     }
 
     /// Whether the fences are known; if not, nobody is admitted.

@@ -29,8 +29,8 @@ async fn fence(State(occupancy): Shared, Json(fence): Json<Fence>) -> Response {
     match kept.unwrap_or(Err(Code::NotReady)) {
         Ok(report) => Json(report).into_response(),
         Err(code) => {
-            let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            (status, Json(Envelope::<()>::refused(code, ""))).into_response()
+            let body = Json(Envelope::<()>::refused(code, ""));
+            (StatusCode::from(code), body).into_response()
         }
     }
 }

@@ -34,6 +34,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Every kind of fault, in an order that the seed decides.
+    #[command(after_help = "\
+Examples:
+  alphaswarm-chaos run                                     half an hour of everything
+  alphaswarm-chaos run --seed 1 --minutes 2 --only router_kill,move --keep /tmp/c
+
+The last line is JSON:
+  seed, requests  what the plan came from; how many requests were judged
+  wrong_cell      requests that a wrong cell served, or as the wrong tenant; 0 or not ok
+  fail_open       requests that were allowed and should have been denied; 0 or not ok
+  spoofed         requests with identity headers that no router set; 0 or not ok
+  availability    the part of the good requests that was served; at least --availability
+  lost, excused   good requests that were not served: count for it; in declared outages, do not
+  faults          how many of each kind; each kind once, from 30 minutes on 50 times, or not ok
+  troubles        faults that did not come to their end; none or not ok
+  ok              all is as it must be
+
+Exit code 0: ok; 1: not ok, or no run and no last line; 2: wrong command line.")]
     Run {
         /// All chance comes from it; a run is repeated with its seed and length.
         #[arg(long, default_value_t = 1)]
@@ -47,14 +64,23 @@ enum Command {
         /// The part of the good requests that must be served outside of declared outages.
         #[arg(long, default_value_t = AVAILABILITY)]
         availability: f64,
-        /// Only these kinds of faults, as the last line names them.
-        #[arg(long, value_delimiter = ',', value_parser = kind)]
+        #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind, help = only_help())]
         only: Vec<Kind>,
         /// Keeps configuration, registry and logs in this folder, which should be new.
         #[arg(long)]
         keep: Option<PathBuf>,
     },
     /// Rotations and moves under load, while memory and descriptors are watched.
+    #[command(after_help = "\
+Example:
+  alphaswarm-chaos soak --seed 1 --minutes 60
+
+The last line is that of a run (alphaswarm-chaos run --help) with programs, and of each of them:
+  memory_kib, slope, low, high         resident memory; its growth in KiB an hour, with 95 % between
+  descriptors_first, descriptors_last  open descriptors, early and late
+  steady                               neither grows, or not ok; null for all: too short to tell
+
+Exit code 0: ok; 1: not ok, or no soak and no last line; 2: wrong command line.")]
     Soak {
         /// All chance comes from it.
         #[arg(long, default_value_t = 1)]
@@ -73,7 +99,22 @@ fn kind(name: &str) -> Result<Kind, String> {
     Kind::ALL
         .into_iter()
         .find(named)
-        .ok_or_else(|| format!("no kind of fault is called {name:?}"))
+        .ok_or_else(|| format!("no kind of fault is called {name:?}; the kinds are {}", kinds()))
+}
+
+/// All kinds, by the names that the last line has.
+fn kinds() -> String {
+    let names = serde_json::to_value(Kind::ALL).unwrap_or_default();
+    let names = names.as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(serde_json::Value::as_str).collect();
+    names.join(", ")
+}
+
+fn only_help() -> String {
+    format!(
+        "Only these kinds of faults, with commas between them: {}",
+        kinds()
+    )
 }
 
 /// The last line of a soak.
@@ -152,8 +193,15 @@ async fn soaked(seed: u64, duration: Duration, rate: u32) -> anyhow::Result<(boo
         let mut samples = noted.lock().unwrap_or_else(PoisonError::into_inner);
         samples.entry(name.to_owned()).or_default().push(sample);
     }));
+    let filling = tokio::spawn(soak::fill(run.scene()));
     let summary = run.finish().await;
     watching.abort();
+    // A run of less than some minutes ends before it is full.
+    if filling.is_finished() {
+        filling.await??;
+    } else {
+        filling.abort();
+    }
     let summary = summary?;
     let samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
     let programs: BTreeMap<String, Option<Trend>> = samples

@@ -67,6 +67,13 @@ pub fn judge(ask: Ask, window: Window, answer: &Answer, truth: &Truth) -> Verdic
     match answer.status {
         Some(200..=299) => served(ask, window, answer, truth, &rights),
         status => {
+            if rights.never && is_past_the_router(answer) {
+                return Verdict::FailOpen(format!(
+                    "{}, and it got as far as {}",
+                    rights.why_not,
+                    answer.name()
+                ));
+            }
             if !rights.must {
                 return Verdict::Refused;
             }
@@ -79,8 +86,19 @@ pub fn judge(ask: Ask, window: Window, answer: &Answer, truth: &Truth) -> Verdic
     }
 }
 
+/// Whether this is no router's denial, and not Envoy's word that no router decided: what comes after them, such as a cell
+/// that is down or a tenant that moves, is only for who was let in.
+fn is_past_the_router(answer: &Answer) -> bool {
+    match answer.status {
+        None | Some(400..=499) => false,
+        Some(_) => !matches!(answer.code.as_str(), "not_ready" | "overloaded"),
+    }
+}
+
 /// Whether a request may be served, and whether it must.
 struct Rights {
+    /// It must not, whatever is going on.
+    never: bool,
     may: bool,
     must: bool,
     why_not: &'static str,
@@ -91,12 +109,14 @@ impl Rights {
     fn of(ask: Ask, window: Window, answer: &Answer, truth: &Truth) -> Option<Self> {
         let router = answer.received.as_ref().and_then(Received::router);
         let never = |why_not| Self {
+            never: true,
             may: false,
             must: false,
             why_not,
         };
         let rights = match (ask.place, ask.token) {
             (Place::Public, Token::None) => Self {
+                never: false,
                 may: true,
                 must: true,
                 why_not: "",
@@ -115,6 +135,7 @@ impl Rights {
                 };
                 let must = place != Place::Gated || truth.gated.must_be(&false, window, None);
                 Self {
+                    never: false,
                     may: open(router),
                     must: must && barred.must_be(&false, window, None),
                     why_not: "its tenant is suspended or revoked, or the path needs a strong sign-in, and the router \

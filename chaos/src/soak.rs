@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::TenantId;
+use registry::command::TenantSettings;
+use registry::{Command, Drain};
 use serde::Serialize;
 
 use crate::scene::Scene;
@@ -21,7 +24,14 @@ pub const MOST_GROWTH: f64 = 1024.0;
 /// Descriptors that may come and go: connections of a moment.
 pub const SPARE: f64 = 8.0;
 /// The part of a run in which caches fill.
-const WARM_UP: f64 = 0.3;
+const WARM_UP: f64 = 0.4;
+/// Changes of the registry at the start of a run: as many as programs keep in memory, so that what is bounded is full
+/// when the warm-up is over.
+const FILLING: u32 = 20_000;
+/// Between two of them.
+const FILLING_PACE: Duration = Duration::from_millis(10);
+/// The tenant that is changed; nobody signs in to it.
+const FILLER: &str = "soak-filler";
 /// Stretches whose medians are compared.
 const STRETCHES: usize = 24;
 /// The normal distribution's 97.5 % point.
@@ -79,6 +89,28 @@ pub async fn watch(scene: Arc<Scene>, mut note: impl FnMut(&str, Sample)) {
             );
         }
     }
+}
+
+/// Fills what grows with changes of the registry, and is bounded.
+pub async fn fill(scene: Arc<Scene>) -> anyhow::Result<()> {
+    for number in 0..FILLING {
+        let tenant = TenantSettings {
+            id: TenantId::parse(FILLER)?,
+            name: format!("Filler {number}"),
+            requests_per_second: None,
+            tier: None,
+            region: None,
+            apart: None,
+            drain: Drain::Refuse,
+        };
+        let command = match number {
+            0 => Command::AddTenant(tenant),
+            _ => Command::SetTenant(tenant),
+        };
+        scene.apply(&command).await?;
+        tokio::time::sleep(FILLING_PACE).await;
+    }
+    Ok(())
 }
 
 fn look(pid: u32) -> Option<(f64, f64)> {

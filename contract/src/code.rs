@@ -79,8 +79,29 @@ impl Code {
     }
 }
 
+impl From<Code> for http::StatusCode {
+    fn from(code: Code) -> Self {
+        // A test shows that each status is one. What would stand in for it denies as well.
+        Self::from_u16(code.status()).unwrap_or(Self::SERVICE_UNAVAILABLE)
+    }
+}
+
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_is_one_that_denies() {
+        for code in Code::ALL {
+            let status = http::StatusCode::from(*code);
+            assert_eq!(status.as_u16(), code.status());
+            assert!(status.is_client_error() || status.is_server_error(), "{code}");
+        }
     }
 }

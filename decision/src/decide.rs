@@ -43,13 +43,14 @@ pub struct World<'w> {
 /// Decides one request. `now` is in seconds since 1970. Never waits, never panics on any input.
 #[must_use]
 pub fn decide<'w>(attributes: &Attributes<'_>, world: &World<'w>, now: i64) -> Decision<'w> {
-    match walk(attributes, world, now, &mut Nobody) {
+    let mut checking = Checking::default();
+    match walk(attributes, world, now, &mut checking) {
         Ok(route) => Decision::Allow(route),
-        Err(reason) => Decision::Deny(reason),
+        Err(reason) => checking.deny(reason),
     }
 }
 
-/// Who watches a walk through the steps. There is one walk: [`decide`] takes it unwatched, [`crate::explain`] writes
+/// Who watches a walk through the steps. There is one walk: [`decide`] hardly looks, [`crate::explain`] writes
 /// down what it sees, so that an explanation cannot differ from the decision it explains.
 pub(crate) trait Witness<'w> {
     /// The walk comes to a step; the last one before an error is the one that refuses.
@@ -73,27 +74,46 @@ pub(crate) trait Witness<'w> {
     fn verify(
         &mut self,
         world: &World<'w>,
-        snapshot: &Snapshot,
+        snapshot: &'w Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, Refusal>;
 }
 
-/// The witness of a check: tokens are looked up in the cache, nothing is written down.
-pub(crate) struct Nobody;
+/// The witness of a check: tokens are looked up in the cache, and only whose request it is is kept.
+#[derive(Default)]
+pub(crate) struct Checking<'w> {
+    tenant: Option<&'w str>,
+}
 
-impl<'w> Witness<'w> for Nobody {
+impl<'w> Checking<'w> {
+    /// The denial of what was seen.
+    pub(crate) const fn deny(&self, reason: DenyReason) -> Decision<'w> {
+        Decision::Deny {
+            reason,
+            tenant: self.tenant,
+        }
+    }
+}
+
+impl<'w> Witness<'w> for Checking<'w> {
+    fn sees_tenant(&mut self, tenant: &TenantView<'w>) {
+        self.tenant = Some(tenant.id);
+    }
+
     fn verify(
         &mut self,
         world: &World<'w>,
-        snapshot: &Snapshot,
+        snapshot: &'w Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
         let door = world.fairness.bulkhead.door(snapshot);
-        world.identity.verify_if(token, slot, now, &door)
+        let verified = world.identity.verify_if(token, slot, now, &door);
+        self.tenant = door.turned_away();
+        verified
     }
 }
 
@@ -160,7 +180,7 @@ pub(crate) struct Caller {
 fn verify<'w>(
     credentials: &Credentials<'_>,
     world: &World<'w>,
-    snapshot: &Snapshot,
+    snapshot: &'w Snapshot,
     now: i64,
     witness: &mut impl Witness<'w>,
 ) -> Result<Option<Caller>, DenyReason> {

@@ -112,7 +112,7 @@ impl<'w> Witness<'w> for Story<'w> {
     fn verify(
         &mut self,
         world: &World<'w>,
-        _snapshot: &Snapshot,
+        _snapshot: &'w Snapshot,
         token: &str,
         slot: Slot,
         now: i64,

@@ -14,10 +14,22 @@ pub enum Decision<'a> {
     /// Forward the request, with these headers and no others of ours.
     Allow(Route<'a>),
     /// Do not.
-    Deny(DenyReason),
+    Deny {
+        /// Why. The client learns its code only.
+        reason: DenyReason,
+        /// Whose request it is, as far as the check came: for logs and traces, nothing is decided by it. Where there was
+        /// no time to verify the token, what it claims.
+        tenant: Option<&'a str>,
+    },
 }
 
 impl Decision<'_> {
+    /// A denial of nobody's request.
+    #[must_use]
+    pub const fn deny(reason: DenyReason) -> Self {
+        Self::Deny { reason, tenant: None }
+    }
+
     /// Whether the request is forwarded.
     #[must_use]
     pub const fn is_allow(&self) -> bool {

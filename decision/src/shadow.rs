@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use identity::{Refusal, Slot, VerifiedToken};
-use registry::Snapshot;
+use registry::{Snapshot, TenantView};
 
 use crate::attributes::Attributes;
-use crate::decide::{Nobody, Witness, World, walk};
+use crate::decide::{Checking, Witness, World, walk};
 use crate::outcome::Decision;
 use crate::question::Question;
 
@@ -73,10 +73,11 @@ pub fn decide_beside<'w>(
     let mut beside = Beside {
         versions,
         change: None,
+        checking: Checking::default(),
     };
     let decision = match walk(attributes, world, now, &mut beside) {
         Ok(route) => Decision::Allow(route),
-        Err(reason) => Decision::Deny(reason),
+        Err(reason) => beside.checking.deny(reason),
     };
     (decision, beside.change)
 }
@@ -90,7 +91,7 @@ struct Place<'w> {
 impl<'w> Place<'w> {
     /// Where `snapshot` sends the request; `None`: it denies it.
     fn of(question: &Question<'_, 'w>, snapshot: &'w Snapshot) -> Option<Self> {
-        let found = question.answer(snapshot, &mut Nobody).ok()?;
+        let found = question.answer(snapshot, &mut Checking::default()).ok()?;
         Some(Self {
             cell: found.placed.cell,
             tenant: found.tenant.map(|tenant| tenant.id),
@@ -113,9 +114,14 @@ fn compare(live: Option<&Place<'_>>, staged: Option<&Place<'_>>) -> Change {
 struct Beside<'w> {
     versions: Versions<'w>,
     change: Option<Change>,
+    checking: Checking<'w>,
 }
 
 impl<'w> Witness<'w> for Beside<'w> {
+    fn sees_tenant(&mut self, tenant: &TenantView<'w>) {
+        self.checking.sees_tenant(tenant);
+    }
+
     fn sees_question(&mut self, question: &Question<'_, 'w>) {
         let Versions { live, staged } = self.versions;
         // A panic over a staged record must not become the denial of a live request.
@@ -129,11 +135,11 @@ impl<'w> Witness<'w> for Beside<'w> {
     fn verify(
         &mut self,
         world: &World<'w>,
-        snapshot: &Snapshot,
+        snapshot: &'w Snapshot,
         token: &str,
         slot: Slot,
         now: i64,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
-        Nobody.verify(world, snapshot, token, slot, now)
+        self.checking.verify(world, snapshot, token, slot, now)
     }
 }

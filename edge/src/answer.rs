@@ -104,11 +104,7 @@ impl Problem {
     pub fn of(code: Code) -> Self {
         Self {
             retry_after: code.retry_after_seconds(),
-            ..Self::new(
-                StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN),
-                code.as_str(),
-                code.message(),
-            )
+            ..Self::new(code.into(), code.as_str(), code.message())
         }
     }
 

@@ -14,6 +14,7 @@ use service::drain::{self, Shutdown, Trigger};
 use service::serve::Listener;
 use service::tls::ServerTls;
 use service::trace::{self, Tracer};
+use service::{program, systemd};
 use tokio::task::JoinSet;
 
 use crate::caller::Callers;
@@ -22,9 +23,6 @@ use crate::endpoint;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::mover::{Carrier, MoverOptions};
-
-/// How often the service manager is told of readiness, where it changed.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What endpoints answer from. Cloning is cheap.
 #[derive(Clone)]
@@ -63,13 +61,7 @@ pub struct Bound {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    service::log::start(&config.log, config.log_json).context("cannot start logging")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    runtime.block_on(async {
-        let stop = drain::terminated().context("cannot listen for signals")?;
+    program::live(&config.log.clone(), config.log_json, async |stop| {
         bind(config).await?.serve(stop).await;
         Ok(())
     })
@@ -186,13 +178,16 @@ impl Bound {
         let routes = endpoint::routes(self.state.clone());
         let serving = tokio::spawn(self.listener.serve(routes, self.serving_stopped, self.drain));
         self.background
-            .spawn(service::systemd::watchdog(self.background_stopped.clone()));
-        self.background
-            .spawn(tell_manager(self.state.clone(), self.background_stopped.clone()));
+            .spawn(systemd::watchdog(self.background_stopped.clone()));
+        let state = self.state.clone();
+        self.background.spawn(systemd::readiness(
+            move || state.pending(),
+            self.background_stopped.clone(),
+        ));
         tracing::info!("serving");
         stop.await;
         tracing::info!("draining");
-        service::systemd::stopping();
+        systemd::stopping();
         self.stop_serving.fire();
         let _ = serving.await;
         self.stop_background.fire();
@@ -216,19 +211,6 @@ impl ControlPlane {
             pending.push("registry".to_owned());
         }
         pending
-    }
-}
-
-/// Tells the service manager when this process becomes useful, and what it waits for.
-async fn tell_manager(state: ControlPlane, stopped: Shutdown) {
-    let mut manager = service::systemd::Told::default();
-    let mut stopped = std::pin::pin!(stopped.fired());
-    loop {
-        manager.pending(&state.pending());
-        tokio::select! {
-            () = &mut stopped => return,
-            () = tokio::time::sleep(TELL_INTERVAL) => {}
-        }
     }
 }
 

@@ -10,8 +10,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
 use axum::{Json, Router};
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
+use service::answer;
 use service::serve::ClientCertificate;
 
 use crate::answer::Problem;
@@ -130,8 +131,7 @@ async fn metrics(State(state): State<ControlPlane>) -> Response {
         .metrics
         .registry_version
         .set(i64::try_from(number).unwrap_or(i64::MAX));
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], state.metrics.encode()).into_response()
+    answer::metrics(state.metrics.encode())
 }
 
 #[cfg(test)]

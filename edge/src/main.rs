@@ -1,73 +1,37 @@
-//! The `alphaswarm-cp` program. Everything is in the library; this file chooses what to run and the exit code.
+//! The `alphaswarm-cp` program. Everything is in the library; this file says what to run.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use edge::app;
 use edge::config::{Config, VARIABLES};
-use service::settings::{self, EXIT_CONFIG, Process};
+use service::program::{Options, Program};
+
+const PROGRAM: Program = Program {
+    name: "alphaswarm-cp",
+    variables: VARIABLES,
+    example: "REGISTRY_URL=sqlite:registry.db IDENTITY_CONFIG=identity.toml \\\n    \
+              ALPHASWARM_OPERATORS=entra/<directory id>@api://alphaswarm-operators alphaswarm-cp --check",
+};
 
 /// The edge's control plane: cells, tenants, links, placements and moves over HTTP.
 ///
 /// Settings come from the environment; all errors are reported at once and end with exit code 64.
 #[derive(Parser)]
-#[command(version, after_long_help = environment_help(), after_help = "See --help for the environment variables.")]
+#[command(version)]
 struct Args {
-    /// Print the effective settings and exit.
-    #[arg(long)]
-    print_config: bool,
-    /// Check the configuration and its files, then exit: 0 good, 64 not.
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    options: Options,
     /// Print the OpenAPI document of the HTTP interface and exit.
     #[arg(long)]
     openapi: bool,
 }
 
-fn environment_help() -> String {
-    settings::help(
-        VARIABLES,
-        "REGISTRY_URL=sqlite:registry.db IDENTITY_CONFIG=identity.toml \\\n    \
-         ALPHASWARM_OPERATORS=entra/<directory id>@api://alphaswarm-operators alphaswarm-cp --check",
-    )
-}
-
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let env = Process::read(VARIABLES);
+    let args: Args = PROGRAM.args();
     if args.openapi {
         println!("{:#}", edge::endpoint::document());
         return ExitCode::SUCCESS;
     }
-    if args.print_config {
-        print!("{}", settings::print(VARIABLES, &env));
-        return ExitCode::SUCCESS;
-    }
-    let mut errors = env.errors.clone();
-    let config = Config::from_env(&env);
-    if let Err(found) = &config {
-        errors.extend_from_slice(&found.0);
-    }
-    let config = match config {
-        Ok(config) if errors.is_empty() => config,
-        _ => {
-            for error in &errors {
-                eprintln!("alphaswarm-cp: {error}");
-            }
-            return ExitCode::from(EXIT_CONFIG);
-        }
-    };
-    if args.check {
-        println!("configuration is good");
-        return ExitCode::SUCCESS;
-    }
-    let ended = app::run(config);
-    service::log::flush();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("alphaswarm-cp: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    PROGRAM.main(&args.options, Config::from_env, app::run)
 }

@@ -3,23 +3,20 @@
 mod cache;
 mod counts;
 mod full;
+mod provider;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use contract::ProviderId;
 use moka::sync::Cache;
-use serde::{Deserialize, Serialize};
 
 use crate::admission::{Admission, Unbounded};
 use crate::assertion::AssertionSlot;
 use crate::claims::{ProviderKind, VerifiedClaims};
-use crate::config::{IdentityConfig, ProviderConfig};
+use crate::config::IdentityConfig;
 use crate::keyring::{KeyRing, VerificationKey};
-use crate::misses::Misses;
 use crate::refusal::{Refusal, Rule};
 use crate::scopes::Operators;
 use crate::unverified::MAX_TOKEN_BYTES;
@@ -27,6 +24,8 @@ use crate::unverified::MAX_TOKEN_BYTES;
 use cache::{KeyHasher, Refused, TokenKey};
 use counts::{Counts, Found};
 pub(crate) use full::Step;
+pub use provider::{KeysFrom, ProviderStatus};
+pub(crate) use provider::{Provider, unix_now};
 
 /// Where the token stood in the request. Each slot has its own providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,59 +97,6 @@ impl VerifiedToken {
     }
 }
 
-/// A configured provider and what is known of its keys now.
-pub(crate) struct Provider {
-    pub(crate) config: ProviderConfig,
-    ring: ArcSwapOption<KeyRing>,
-    pub(crate) misses: Misses,
-    record: Mutex<Record>,
-}
-
-#[derive(Clone, Default)]
-struct Record {
-    source: Option<KeysFrom>,
-    last_error: Option<String>,
-    fetches: u64,
-    failures: BTreeMap<&'static str, u64>,
-}
-
-/// Where a key set came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeysFrom {
-    /// From the provider.
-    Network,
-    /// From the last good set on disk.
-    Disk,
-}
-
-/// What an operator sees of a provider's keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProviderStatus {
-    /// The instance.
-    pub provider: ProviderId,
-    /// Its rules.
-    pub kind: ProviderKind,
-    /// Whether tokens can be verified now.
-    pub usable: bool,
-    /// Where the keys came from; absent if there are none.
-    pub source: Option<KeysFrom>,
-    /// When they were fetched, seconds since 1970.
-    pub fetched_at: Option<i64>,
-    /// Seconds since then.
-    pub age_seconds: Option<i64>,
-    /// The keys' names.
-    pub keys: Vec<String>,
-    /// Keys that were left out, with the reason.
-    pub skipped: Vec<String>,
-    /// Successful and failed fetches since the start.
-    pub fetches: u64,
-    /// The failed ones among them, by kind: a few fixed names, fit for a metric's label.
-    pub failures: BTreeMap<String, u64>,
-    /// Why the last fetch failed; absent after a success.
-    pub last_error: Option<String>,
-}
-
 /// How the caches of verdicts fare, since the start and now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheStatus {
@@ -177,6 +123,10 @@ pub struct Published {
     pub withdrawn: usize,
 }
 
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.max(0).unsigned_abs())
+}
+
 /// All providers, their keys and the verdicts on tokens. Shared by every check; nothing in it waits.
 pub struct Identity {
     providers: Vec<Arc<Provider>>,
@@ -195,14 +145,10 @@ impl Identity {
     #[must_use]
     pub fn new(config: IdentityConfig, operators: Operators, options: CacheOptions) -> Arc<Self> {
         let hasher = KeyHasher::random();
-        let providers = config.providers.into_iter().map(|config| {
-            Arc::new(Provider {
-                config,
-                ring: ArcSwapOption::empty(),
-                misses: Misses::default(),
-                record: Mutex::default(),
-            })
-        });
+        let providers = config
+            .providers
+            .into_iter()
+            .map(|config| Arc::new(Provider::new(config)));
         Arc::new(Self {
             providers: providers.collect(),
             operators,
@@ -210,9 +156,12 @@ impl Identity {
             verified: Cache::builder()
                 .max_capacity(options.weight)
                 .weigher(|_, token: &Arc<VerifiedToken>| token.weight())
+                // For memory only: whether a token holds is judged each time it is found.
+                .time_to_live(seconds(options.ttl_seconds))
                 .build_with_hasher(hasher.clone()),
             refused: Cache::builder()
                 .max_capacity(options.refusals)
+                .time_to_live(seconds(options.refusal_ttl_seconds))
                 .build_with_hasher(hasher),
             counts: Counts::default(),
             generation: AtomicU64::new(0),
@@ -372,68 +321,6 @@ impl Identity {
             .find(|provider| provider.config.id == *id)
             .map(AsRef::as_ref)
     }
-}
-
-impl Provider {
-    pub(crate) fn is_usable(&self, now: i64) -> bool {
-        self.ring.load().as_ref().is_some_and(|ring| ring.is_usable(now))
-    }
-
-    fn record(&self, change: impl FnOnce(&mut Record)) {
-        change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Notes the outcome of a fetch for operators: a failure by its kind and in words.
-    #[cfg(feature = "fetch")]
-    pub(crate) fn note_fetch(&self, failure: Option<(&'static str, String)>) {
-        self.record(|record| {
-            record.fetches = record.fetches.saturating_add(1);
-            if let Some((kind, _)) = failure {
-                let count = record.failures.entry(kind).or_default();
-                *count = count.saturating_add(1);
-            }
-            record.last_error = failure.map(|(_, text)| text);
-        });
-    }
-
-    fn status(&self, now: i64) -> ProviderStatus {
-        let ring = self.ring.load_full();
-        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fetched_at = ring.as_ref().map(|ring| ring.fetched_at());
-        ProviderStatus {
-            provider: self.config.id.clone(),
-            kind: self.config.kind(),
-            usable: self.is_usable(now),
-            source: record.source,
-            fetched_at,
-            age_seconds: fetched_at.map(|at| now.saturating_sub(at)),
-            keys: ring
-                .iter()
-                .flat_map(|ring| ring.kids())
-                .map(str::to_owned)
-                .collect(),
-            skipped: ring
-                .iter()
-                .flat_map(|ring| ring.skipped())
-                .map(ToString::to_string)
-                .collect(),
-            fetches: record.fetches,
-            failures: record
-                .failures
-                .into_iter()
-                .map(|(kind, count)| (kind.to_owned(), count))
-                .collect(),
-            last_error: record.last_error,
-        }
-    }
-}
-
-/// Seconds since 1970 by the wall clock, for status only; a check brings its own time.
-pub(crate) fn unix_now() -> i64 {
-    let elapsed = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use decision::{Bulkhead, Fairness, Policy};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
+use service::program;
 use service::serve::Listener;
 use service::tls::ServerTls;
 use service::trace;
@@ -58,15 +59,8 @@ pub struct Bound {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    service::log::start(&config.log, config.log_json).context("cannot start logging")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    runtime.block_on(async {
-        let stop = drain::terminated().context("cannot listen for signals")?;
-        let bound = bind(config).await?;
-        bound.serve(stop).await;
+    program::live(&config.log.clone(), config.log_json, async |stop| {
+        bind(config).await?.serve(stop).await;
         Ok(())
     })
 }

@@ -144,14 +144,14 @@ pub const VARIABLES: &[Variable] = &[
         "share of the CPU for verifying new tokens, one tenant half of it at most; a tenant that takes more gets 503 overloaded; off: no bound",
     ),
     variable(
-        "ALPHASWARM_DRAIN_SECONDS",
-        "20",
-        "longest drain after that; both together below the orchestrator's grace period (30 s in Kubernetes)",
-    ),
-    variable(
         "ALPHASWARM_NOT_READY_SECONDS",
         "5",
         "how long after SIGTERM readiness fails before the drain starts, for Envoy and load balancers to notice",
+    ),
+    variable(
+        "ALPHASWARM_DRAIN_SECONDS",
+        "20",
+        "longest drain after that; both together below the orchestrator's grace period (30 s in Kubernetes)",
     ),
     variable(
         "ALPHASWARM_CONNECTION_MAX_AGE_SECONDS",
@@ -167,7 +167,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "ALPHASWARM_LOG_ALLOWS",
         "1/1000",
-        "which share of allowed checks gets a log line: 1/n, 1 (each) or 0 (none); every denial gets one",
+        "which share of allowed checks gets a log line: 1/n, 1 (each) or 0 (none); every decided denial gets one, checks that are shed unread share one a second",
     ),
     trace::ENDPOINT,
     trace::SAMPLER_ARG,

@@ -80,8 +80,8 @@ fn answer(data: impl Serialize) -> Response {
 }
 
 fn refuse(code: Code) -> Response {
-    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
-    let mut response = (status, Json(Envelope::<()>::refused(code, ""))).into_response();
+    let body = Json(Envelope::<()>::refused(code, ""));
+    let mut response = (StatusCode::from(code), body).into_response();
     let headers = response.headers_mut();
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if code == Code::Unauthenticated {

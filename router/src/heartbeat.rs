@@ -141,7 +141,7 @@ async fn exchange(
         .await
         .map_err(|error| error.to_string())?;
     let known = heard.known;
-    let news = fleet.learn(&known, heard.now_ms);
+    let news = fleet.learn(&known, heard.now_ms, heard.refused.is_none());
     // A control plane that does not know of staging withdraws nothing.
     if let Some(staged) = heard.staged {
         shadow.hear(staged);

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use contract::api::ValidateAssertion;
 use contract::{Code, Envelope};
 use http::{Request, StatusCode, header};
-use identity::AssertionKeys;
+use service::answer;
 
 use crate::heartbeat::Fleet;
 use crate::readiness::Readiness;
@@ -50,17 +51,9 @@ pub fn routes(http: Http) -> Router {
         .route("/resolve", any(resolve_request))
         .route("/resolve/", any(resolve_request))
         .route("/resolve/{*path}", any(resolve_request))
-        .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                Json(Envelope::<()>::error(
-                    "not_found",
-                    "There is nothing at this address.",
-                    "",
-                )),
-            )
-        })
+        .fallback(answer::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(answer::in_time))
         .with_state(http)
 }
 
@@ -79,15 +72,7 @@ async fn readyz(State(http): State<Http>) -> Response {
 }
 
 async fn metrics(State(http): State<Http>) -> Response {
-    let text = http.metrics.encode();
-    (
-        [(
-            header::CONTENT_TYPE,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        )],
-        text,
-    )
-        .into_response()
+    answer::metrics(http.metrics.encode())
 }
 
 async fn jwks(State(http): State<Http>) -> Response {
@@ -108,7 +93,7 @@ async fn validate(
     let Ok(Json(request)) = body else {
         return refuse(Code::BadRequest);
     };
-    let Ok(keys) = AssertionKeys::from_keys(&http.fleet.keys()) else {
+    let Some(keys) = http.fleet.verifier() else {
         return refuse(Code::NotReady);
     };
     match keys.verify(&request.assertion, &request.cell, unix_seconds()) {
@@ -121,6 +106,6 @@ async fn validate(
 }
 
 fn refuse(code: Code) -> Response {
-    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
-    (status, Json(Envelope::<()>::refused(code, ""))).into_response()
+    let body = Json(Envelope::<()>::refused(code, ""));
+    (StatusCode::from(code), body).into_response()
 }

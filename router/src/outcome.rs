@@ -149,7 +149,7 @@ impl Record<'_> {
                     log_allow!(DEBUG, attributes, route);
                 }
             }
-            Decision::Deny(reason) => {
+            Decision::Deny { reason, tenant } => {
                 let code = reason.code();
                 metrics.denied(code).map(Counter::inc);
                 if matches!(reason, DenyReason::Overloaded(_)) {
@@ -160,6 +160,7 @@ impl Record<'_> {
                     outcome = "deny",
                     code = code.as_str(),
                     reason = %reason,
+                    tenant,
                     request_id = plain_id(attributes.request_id),
                     trace_id = trace_id(attributes),
                     method = shortened(attributes.method),

@@ -9,7 +9,8 @@
 //!    queue that is empty now and then is let grow to [`LONGEST`], so that a burst passes; one that has not been below
 //!    the target for [`INTERVAL`] is cut to twice the target, so that what is answered is answered soon.
 //!
-//! A refused check is 503 `overloaded`; nothing is decided about it, and it costs no decoding, no lookup and no log line.
+//! A refused check is 503 `overloaded`; nothing is decided about it, and it costs no decoding and no lookup. The log says
+//! once a second how many there were: a line for each would cost as much as the check.
 //! What one tenant may take of the time is `decision::fairness`'s. Only checks over gRPC pass this gate: `/resolve` is bounded
 //! by its listener's connections and by the fairness.
 
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use contract::Code;
 use decision::DenyReason;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -56,6 +58,8 @@ pub struct Gate {
     bounds: Bounds,
     under_way: AtomicUsize,
     delay: Delay,
+    too_many: Tally,
+    waited: Tally,
     metrics: Metrics,
     refusal: Bytes,
 }
@@ -66,6 +70,8 @@ impl Gate {
     pub fn new(bounds: Bounds, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             delay: Delay::new(bounds.queue),
+            too_many: Tally::new("too_many"),
+            waited: Tally::new("waited"),
             bounds,
             under_way: AtomicUsize::new(0),
             metrics,
@@ -78,6 +84,7 @@ impl Gate {
         if self.under_way.fetch_add(1, Relaxed) >= self.bounds.checks {
             self.under_way.fetch_sub(1, Relaxed);
             self.metrics.shed(Shed::TooMany);
+            self.too_many.count(self.delay.started.elapsed());
             return None;
         }
         Some(Pass {
@@ -98,6 +105,48 @@ impl Gate {
             HeaderValue::from_static("application/grpc"),
         );
         response
+    }
+}
+
+/// Tells the log of what was refused, at most once a second. What comes after is told with the next refusal; the metric
+/// always has all.
+struct Tally {
+    cause: &'static str,
+    untold: AtomicU64,
+    /// The second, since the gate's start, from which on there may be another line.
+    from: AtomicU64,
+}
+
+impl Tally {
+    const fn new(cause: &'static str) -> Self {
+        Self {
+            cause,
+            untold: AtomicU64::new(0),
+            from: AtomicU64::new(0),
+        }
+    }
+
+    /// One more is refused, at `now`. Says how many the line told that was due, if one was.
+    fn count(&self, now: Duration) -> Option<u64> {
+        self.untold.fetch_add(1, Relaxed);
+        let (now, from) = (now.as_secs(), self.from.load(Relaxed));
+        let is_due = now >= from
+            && self
+                .from
+                .compare_exchange(from, now.saturating_add(1), Relaxed, Relaxed)
+                .is_ok();
+        is_due.then(|| {
+            let checks = self.untold.swap(0, Relaxed);
+            tracing::warn!(
+                target: "audit",
+                outcome = "shed",
+                code = Code::Overloaded.as_str(),
+                cause = self.cause,
+                checks,
+                "checks were refused unread"
+            );
+            checks
+        })
     }
 }
 
@@ -127,6 +176,7 @@ impl Pass {
         let in_time = gate.delay.admits(now, waited);
         if !in_time {
             gate.metrics.shed(Shed::Waited);
+            gate.waited.count(now);
         }
         in_time
     }
@@ -218,6 +268,17 @@ mod tests {
         assert!(gate.arrive().is_none(), "a refused one does not count");
         drop(first);
         assert!(gate.arrive().is_some());
+    }
+
+    #[test]
+    fn the_log_hears_of_refusals_once_a_second_and_of_all_of_them() {
+        let tally = Tally::new("waited");
+        let told = |ms: u32| tally.count(ms * MS);
+        assert_eq!(told(0), Some(1));
+        assert_eq!([told(10), told(500), told(999)], [None; 3]);
+        assert_eq!(told(1_000), Some(4));
+        assert_eq!(told(1_999), None);
+        assert_eq!(told(60_000), Some(2), "after a pause");
     }
 
     #[test]

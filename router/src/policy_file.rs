@@ -60,14 +60,24 @@ pub async fn follow(
             () = &mut fired => return,
             () = tokio::time::sleep(RELOAD_INTERVAL) => {}
         }
-        let now = stamp(&path);
+        // Not on the threads that decide: a disk that hangs holds nobody else.
+        let looked = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || stamp(&path))
+        };
+        let now = tokio::select! {
+            () = &mut fired => return,
+            now = looked => now.ok().flatten(),
+        };
         let stands_still = now == last;
         last = now;
         if now == seen || !stands_still {
             continue;
         }
         seen = now;
-        match read(&path, current.load().generation() + 1) {
+        let (read_from, generation) = (path.clone(), current.load().generation() + 1);
+        let loaded = tokio::task::spawn_blocking(move || read(&read_from, generation));
+        match loaded.await.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(policy) => {
                 let generation = policy.generation();
                 current.store(Arc::new(policy));

@@ -127,7 +127,7 @@ fn original<'h>(
 fn render(outcome: &Outcome<'_, '_>) -> Response<Body> {
     match &outcome.decision {
         Decision::Allow(route) => allowed(route),
-        Decision::Deny(reason) => denied(reason, outcome.attributes.request_id),
+        Decision::Deny { reason, .. } => denied(reason, outcome.attributes.request_id),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::outcome::Outcome;
 pub fn check_response(outcome: &Outcome<'_, '_>) -> CheckResponse {
     match &outcome.decision {
         Decision::Allow(route) => allowed(route, outcome.strip_token),
-        Decision::Deny(reason) => refused(reason, outcome.attributes.request_id),
+        Decision::Deny { reason, .. } => refused(reason, outcome.attributes.request_id),
     }
 }
 

@@ -102,7 +102,9 @@ impl Signing {
             .context("cannot make a signing key")?;
         }
         if changed && let Some(path) = &path {
-            KeyFile::write(path, &keys).with_context(|| format!("cannot write {}", path.display()))?;
+            KeyFile::of(&keys)
+                .write(path)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let (minter, ready) = keys.signs().context("there is no signing key")?;
         let signing = Self {
@@ -181,9 +183,13 @@ impl Signing {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-        self.note(unix_millis());
+        let noted = tokio::task::spawn_blocking(move || self.note(unix_millis()));
+        // A disk that hangs does not keep the router from ending.
+        let _ = tokio::time::timeout(LOOK, noted).await;
     }
 
+    /// Does what is due. The lock is not held while a file is written: a disk that hangs must not stop heartbeats, which
+    /// take it on the threads that decide.
     fn look(&self, metrics: &Metrics, now: i64) -> anyhow::Result<()> {
         let mut state = self.lock();
         while let Some(wanted) = state.keys.wanted(self.rules, now) {
@@ -213,14 +219,16 @@ impl Signing {
             .signing
             .keys
             .set(i64::try_from(self.published.load().len()).unwrap_or(i64::MAX));
-        if let Some(path) = &self.path
-            && state.unwritten
-        {
-            KeyFile::write(path, &state.keys).with_context(|| format!("cannot write {}", path.display()))?;
-            state.unwritten = false;
-        }
         let due = now.saturating_sub(state.noted_ms) >= i64::try_from(NOTE.as_millis()).unwrap_or(i64::MAX);
+        let unwritten = std::mem::take(&mut state.unwritten).then(|| KeyFile::of(&state.keys));
         drop(state);
+        if let (Some(path), Some(file)) = (&self.path, unwritten) {
+            let written = file.write(path);
+            if written.is_err() {
+                self.lock().unwritten = true;
+            }
+            written.with_context(|| format!("cannot write {}", path.display()))?;
+        }
         if due {
             self.note(now);
         }
@@ -230,9 +238,12 @@ impl Signing {
     /// Notes when the keys were last known to be published, in the file's own time: a router that comes back after long
     /// can no longer count on cells having its keys.
     fn note(&self, now: i64) {
-        let mut state = self.lock();
-        state.noted_ms = now;
-        if let (Some(path), Some(at)) = (&self.path, state.keys.published_at()) {
+        let published_at = {
+            let mut state = self.lock();
+            state.noted_ms = now;
+            state.keys.published_at()
+        };
+        if let (Some(path), Some(at)) = (&self.path, published_at) {
             // Not worth more than a try: what is noted too early makes the router wait.
             let _ = KeyFile::note(path, at);
         }

@@ -1,5 +1,6 @@
 //! Metrics. None has a tenant, principal or token label: label sets are bounded by this file.
 
+mod labels;
 mod signing;
 mod verifier;
 
@@ -7,7 +8,6 @@ use std::sync::Arc;
 
 use contract::Code;
 use decision::shadow::Change;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,8 +15,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use service::trace::SpanCounts;
 
+use self::labels::{ChangeLabel, CodeLabel, ListenerLabel, ShedLabel, SourceLabel};
 use self::signing::SigningMetrics;
 use self::verifier::VerifierMetrics;
+
+pub use self::labels::Shed;
 
 /// Upper bounds in seconds. A cached decision takes about 2 µs, a signature check 20-80 µs.
 const CHECK_BUCKETS: [f64; 12] = [
@@ -30,59 +33,6 @@ const PROPAGATION_BUCKETS: [f64; 12] = [
 
 /// What can fail in the background.
 const SOURCES: [&str; 4] = ["certificates", "heartbeat", "policy", "staged"];
-
-/// The label of denied checks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CodeLabel {
-    code: &'static str,
-}
-
-/// The label of checks that a staged set was evaluated on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ChangeLabel {
-    change: &'static str,
-}
-
-/// Why a check was refused unread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shed {
-    /// `ALPHASWARM_MAX_CHECKS` were under way.
-    TooMany,
-    /// It had waited too long for its turn.
-    Waited,
-    /// Its token was new, and its tenant has had its share of verifications.
-    Verification,
-}
-
-impl Shed {
-    const ALL: [Self; 3] = [Self::TooMany, Self::Waited, Self::Verification];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooMany => "too_many",
-            Self::Waited => "waited",
-            Self::Verification => "verification",
-        }
-    }
-}
-
-/// The label of refused checks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ShedLabel {
-    cause: &'static str,
-}
-
-/// The label of errors in the background.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SourceLabel {
-    source: &'static str,
-}
-
-/// The label of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ListenerLabel {
-    listener: &'static str,
-}
 
 /// Every metric of the router.
 #[derive(Clone)]
@@ -114,7 +64,7 @@ pub struct Metrics {
     /// Cells that are not retired.
     pub cells: Gauge,
     /// Failed reloads and refreshes, by source.
-    pub refresh_errors: Family<SourceLabel, Counter>,
+    refresh_errors: Family<SourceLabel, Counter>,
     /// Open connections of all listeners.
     pub connections: Gauge,
     handshakes_failed: Family<ListenerLabel, Counter>,

@@ -35,9 +35,12 @@ fn describe(outcome: &Outcome<'_, '_>) -> (Vec<KeyValue>, Status) {
             }
             (attributes, Status::Unset)
         }
-        Decision::Deny(reason) => {
+        Decision::Deny { reason, tenant } => {
             let code = reason.code();
             say("alphaswarm.decision", "deny".to_owned());
+            if let Some(tenant) = tenant {
+                say(TENANT, (*tenant).to_owned());
+            }
             say("alphaswarm.code", code.as_str().to_owned());
             let reason = reason.to_string();
             let reason = shortened(&reason).to_owned();
@@ -75,7 +78,7 @@ mod tests {
         let of = |reason: DenyReason| {
             describe(&Outcome {
                 attributes: &attributes,
-                decision: Decision::Deny(reason),
+                decision: Decision::deny(reason),
                 strip_token: false,
                 version: registry::Version::default(),
             })

@@ -58,13 +58,13 @@ impl Edge {
         let world = self.world(&snapshot, &policy, &minter);
         let timer = self.recorder.start();
         let decision = catch_unwind(AssertUnwindSafe(|| match staged.as_deref() {
-            _ if !self.can_assert() => Decision::Deny(DenyReason::NotReady(
+            _ if !self.can_assert() => Decision::deny(DenyReason::NotReady(
                 "the assertion key is not published for long enough",
             )),
             None => decide(attributes, &world, unix_seconds()),
             Some(staged) => self.decide_beside(attributes, &world, staged),
         }))
-        .unwrap_or(Decision::Deny(DenyReason::NotReady("the decision panicked")));
+        .unwrap_or(Decision::deny(DenyReason::NotReady("the decision panicked")));
         let outcome = Outcome {
             attributes,
             decision,

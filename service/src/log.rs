@@ -31,9 +31,12 @@ pub fn lines_dropped() -> Counter {
 }
 
 /// Our own crates: their logs are written here, and hold no credential at any level.
-const OWN_TARGETS: [&str; 10] = [
+const OWN_TARGETS: [&str; 13] = [
+    "admission",
+    "alphaswarm_cell",
     "alphaswarm_cp",
     "audit",
+    "cells",
     "contract",
     "decision",
     "edge",

@@ -21,6 +21,9 @@ const MAX_STATUS: usize = 500;
 /// Messages that wait for the manager.
 const QUEUE: usize = 16;
 
+/// How often [`readiness`] looks.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// What can be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
@@ -66,6 +69,19 @@ impl Told {
         }
         if pending.is_empty() && !self.ready {
             self.ready = tell(Said::Ready);
+        }
+    }
+}
+
+/// Tells the manager when the process becomes useful, and what it waits for, until `shutdown`.
+pub async fn readiness(pending: impl Fn() -> Vec<String>, shutdown: Shutdown) {
+    let mut manager = Told::default();
+    let mut fired = std::pin::pin!(shutdown.fired());
+    loop {
+        manager.pending(&pending());
+        tokio::select! {
+            () = &mut fired => return,
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
 }

@@ -43,13 +43,24 @@ pub enum Clients {
 pub struct ServerTls {
     files: TlsFiles,
     config: ArcSwap<ServerConfig>,
+    /// Of the files when they were first read.
+    stamps: Stamps,
 }
+
+/// When each file was changed last.
+type Stamps = [Option<SystemTime>; 3];
 
 impl ServerTls {
     /// Reads the files.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, String> {
+        // From before they are read: what changes meanwhile is seen at the next look.
+        let stamps = stamps(&files);
         let config = ArcSwap::from(build(&files)?);
-        Ok(Arc::new(Self { files, config }))
+        Ok(Arc::new(Self {
+            files,
+            config,
+            stamps,
+        }))
     }
 
     /// An acceptor with the newest configuration.
@@ -61,21 +72,25 @@ impl ServerTls {
     /// Reloads whenever a file changes, until `shutdown`. A set that does not load keeps the old one and is reported
     /// to `failed`.
     pub async fn follow(self: Arc<Self>, failed: impl Fn() + Send, shutdown: Shutdown) {
-        let mut seen = self.stamps();
+        let mut seen = self.stamps;
         let mut fired = std::pin::pin!(shutdown.fired());
         loop {
             tokio::select! {
                 () = &mut fired => return,
                 () = tokio::time::sleep(RELOAD_INTERVAL) => {}
             }
-            let now = self.stamps();
-            if now == seen {
-                continue;
-            }
-            match build(&self.files) {
-                Ok(config) => {
+            let tls = Arc::clone(&self);
+            // Not on the threads that serve: a disk that hangs holds nobody else.
+            let looked = tokio::task::spawn_blocking(move || tls.look(seen));
+            let looked = tokio::select! {
+                () = &mut fired => return,
+                looked = looked => looked.unwrap_or_else(|error| Err(error.to_string())),
+            };
+            match looked {
+                Ok(None) => {}
+                Ok(Some((stamps, config))) => {
                     self.config.store(config);
-                    seen = now;
+                    seen = stamps;
                     tracing::info!("certificates reloaded");
                 }
                 // `seen` stays: a half-written set is tried again at the next look.
@@ -87,14 +102,23 @@ impl ServerTls {
         }
     }
 
-    fn stamps(&self) -> [Option<SystemTime>; 3] {
-        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-        [
-            modified(&self.files.certificate),
-            modified(&self.files.key),
-            modified(&self.files.client_ca),
-        ]
+    /// What the files say now, if they have changed.
+    fn look(&self, seen: Stamps) -> Result<Option<(Stamps, Arc<ServerConfig>)>, String> {
+        let now = stamps(&self.files);
+        if now == seen {
+            return Ok(None);
+        }
+        Ok(Some((now, build(&self.files)?)))
     }
+}
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    [
+        modified(&files.certificate),
+        modified(&files.key),
+        modified(&files.client_ca),
+    ]
 }
 
 fn build(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {

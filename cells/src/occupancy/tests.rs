@@ -155,3 +155,17 @@ fn a_long_log_is_written_anew_and_loses_nothing() {
         assert_eq!(occupancy.report(&acme()).fenced, Some(3));
     }
 }
+
+#[test]
+fn a_process_that_follows_another_does_not_say_empty_at_once() {
+    let of = |long| {
+        let folder = tempfile::tempdir().unwrap();
+        let occupancy = Occupancy::open(&folder.path().join("fences"), &cell()).unwrap();
+        occupancy
+            .after_another(long)
+            .fence(&fence(Some(1)))
+            .map(|report| (report.open, report.open_writes))
+    };
+    assert_eq!(of(Duration::from_secs(3600)), Ok((1, Some(1))));
+    assert_eq!(of(Duration::ZERO), Ok((0, Some(0))));
+}

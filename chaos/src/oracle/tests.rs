@@ -169,6 +169,26 @@ fn a_bad_token_is_never_served() {
 }
 
 #[test]
+fn a_bad_token_that_gets_past_the_router_is_let_in_even_if_nobody_serves_it() {
+    let truth = Truth::default();
+    let bad = Ask {
+        token: Token::Forged,
+        ..good()
+    };
+    for (status, code, expected) in [
+        (401, "unauthenticated", "refused"),
+        (503, "not_ready", "refused"),
+        (503, "overloaded", "refused"),
+        (503, "cell_unavailable", "fail_open"),
+        (503, "tenant_moving", "fail_open"),
+        (504, "without an envelope", "fail_open"),
+    ] {
+        assert_eq!(verdict(bad, &refused(status, code), &truth), expected, "{code}");
+    }
+    assert_eq!(verdict(bad, &Answer::default(), &truth), "refused", "no answer");
+}
+
+#[test]
 fn a_suspended_tenant_is_served_only_by_a_router_that_could_not_know() {
     let ask = of(Part::Suspended);
     let served = |router| served_by(ask, TENANTS[ask.tenant].cell, router);

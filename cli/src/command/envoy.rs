@@ -12,6 +12,8 @@ use crate::output::{Field, Output, Row, Tone};
 
 use check::{Finding, Severity};
 
+pub(crate) use check::rules;
+
 /// The largest configuration that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 

@@ -380,7 +380,7 @@ fn attributes_of<'a>(ask: &'a Ask<'_>, bearer: Option<&'a str>) -> Attributes<'a
 fn told(decision: &Decision<'_>) -> String {
     match decision {
         Decision::Allow(route) => format!("{} {}", route.tenant.unwrap_or("-"), route.destination),
-        Decision::Deny(reason) => format!("{reason:?}"),
+        Decision::Deny { reason, .. } => format!("{reason:?}"),
     }
 }
 
@@ -701,7 +701,7 @@ fn the_assertion_says_what_was_decided_and_is_minted_once() {
     };
     let minted = |now| match decide(&attributes, &world, now) {
         Decision::Allow(route) => route.assertion.unwrap(),
-        Decision::Deny(reason) => panic!("{reason}"),
+        Decision::Deny { reason, .. } => panic!("{reason}"),
     };
     let first = minted(NOW);
     assert!(Arc::ptr_eq(&first, &minted(NOW + 29)), "kept for half its life");

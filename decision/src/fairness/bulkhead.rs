@@ -12,16 +12,17 @@
 //! tenant takes at most half of it, all together at most the whole, and each is sure of its share. A token that is known
 //! costs nothing of this and is never refused here.
 //!
-//! A signature that does not hold is charged [`FORGED`] times: who is honest sends hardly any, and who forges is out of time
-//! long before the machine is.
+//! A signature that does not hold takes [`FORGED`] times its time of the tenant's share, and no more than it took of the
+//! budget: who is honest sends hardly any, and who forges is out of time long before the machine is.
 //!
 //! Whose work it is is read from the token **before** its signature is checked, so anybody may claim to be a tenant and
 //! spend its share: that tenant's *new* tokens then wait, its known ones and everybody else do not. Names that no
-//! link knows have one share together, so that inventing many of them gains nothing.
+//! link knows have one share together for each provider, so that inventing many of them gains nothing.
 //!
 //! Tenants share a fixed number of places by a hash that changes every few windows: two that meet in one place share its
 //! share for so long.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -47,7 +48,7 @@ const DEFAULT_CPU_SHARE: f64 = 0.8;
 #[derive(Debug)]
 pub struct Bulkhead {
     started: Instant,
-    /// Of one window, in nanoseconds of CPU time.
+    /// Of one window, in microseconds of CPU time.
     budget: u32,
     /// Spent by all, and not yet paid off.
     debt: Debt,
@@ -66,7 +67,7 @@ impl Default for Bulkhead {
 
 impl Bulkhead {
     /// Verification may take this share (0 to 1) of the CPU time that the process may use, control-group quotas
-    /// considered.
+    /// considered; a quota below one CPU counts as one.
     #[must_use]
     pub fn new(cpu_share: f64) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -84,8 +85,8 @@ impl Bulkhead {
     fn with_budget(budget: Duration) -> Self {
         Self {
             started: Instant::now(),
-            // 4 s in 100 ms, forty cores' worth, counts as no limit.
-            budget: u32::try_from(budget.as_nanos()).unwrap_or(u32::MAX),
+            // What does not fit, 40,000 cores' worth, counts as no limit.
+            budget: u32::try_from(budget.as_micros()).unwrap_or(u32::MAX),
             debt: Debt::default(),
             places: (0..PLACES).map(|_| Windowed::default()).collect(),
             active: Default::default(),
@@ -97,9 +98,10 @@ impl Bulkhead {
         Now::new(self.started.elapsed())
     }
 
-    /// Where the tenant's time is counted; all tenants that nobody knows are one.
-    fn place(&self, tenant: Option<&str>, window: u64) -> usize {
-        let hash = self.hasher.hash_one((tenant, window / RESEED));
+    /// Where the tenant's time is counted; all that nobody knows are one for each provider.
+    fn place(&self, provider: &str, tenant: Option<&str>, window: u64) -> usize {
+        let unknown = if tenant.is_none() { provider } else { "" };
+        let hash = self.hasher.hash_one((unknown, tenant, window / RESEED));
         usize::try_from(hash % PLACES as u64).unwrap_or_default()
     }
 
@@ -130,14 +132,14 @@ impl Bulkhead {
         if window.is_multiple_of(2) { even } else { odd }
     }
 
-    /// `nanos` of CPU time are `nanos / budget` of a window.
-    fn spend(&self, place: usize, now: Now, nanos: u32) {
-        let windows = f64::from(nanos) / f64::from(self.budget.max(1));
+    /// What a verification took is so much of a window; its tenant is charged so many times that.
+    fn spend(&self, place: usize, now: Now, micros: u32, times: u32) {
+        let windows = f64::from(micros) / f64::from(self.budget.max(1));
         self.debt.add(now, WINDOW.mul_f64(windows));
         let Some(place) = self.places.get(place) else {
             return;
         };
-        if place.add(now.window, nanos) {
+        if place.add(now.window, micros.saturating_mul(times)) {
             self.active(now.window).add(now.window, 1);
         }
     }
@@ -148,6 +150,7 @@ impl Bulkhead {
         Door {
             bulkhead: self,
             snapshot,
+            turned_away: Cell::new(None),
         }
     }
 }
@@ -157,6 +160,15 @@ impl Bulkhead {
 pub struct Door<'a> {
     bulkhead: &'a Bulkhead,
     snapshot: &'a Snapshot,
+    turned_away: Cell<Option<&'a str>>,
+}
+
+impl<'a> Door<'a> {
+    /// The tenant whose token there was no time for, as the token claims.
+    #[must_use]
+    pub const fn turned_away(&self) -> Option<&'a str> {
+        self.turned_away.get()
+    }
 }
 
 impl Admission for Door<'_> {
@@ -168,22 +180,23 @@ impl Admission for Door<'_> {
             (link.state == LinkState::Active).then_some(link.tenant)
         });
         let now = self.bulkhead.now();
-        let place = self.bulkhead.place(tenant, now.window);
-        self.bulkhead.admits(place, now).then_some(Share(place))
+        let place = self.bulkhead.place(claimed.provider.as_str(), tenant, now.window);
+        let admitted = self.bulkhead.admits(place, now);
+        if !admitted {
+            self.turned_away.set(tenant);
+        }
+        admitted.then_some(Share(place))
     }
 
     fn spent(&self, share: Share, time: Duration, verdict: Verdict) {
+        let micros = u32::try_from(time.min(DEAREST).as_micros()).unwrap_or(u32::MAX);
+        let times = match verdict {
+            Verdict::Signed => 1,
+            Verdict::Forged => FORGED,
+        };
+        // What took less than a microsecond did take some time.
         self.bulkhead
-            .spend(share.0, self.bulkhead.now(), charge(time, verdict));
-    }
-}
-
-/// What a verification costs its tenant, in nanoseconds of the budget.
-fn charge(time: Duration, verdict: Verdict) -> u32 {
-    let nanos = u32::try_from(time.min(DEAREST).as_nanos()).unwrap_or(u32::MAX);
-    match verdict {
-        Verdict::Signed => nanos,
-        Verdict::Forged => nanos.saturating_mul(FORGED),
+            .spend(share.0, self.bulkhead.now(), micros.max(1), times);
     }
 }
 

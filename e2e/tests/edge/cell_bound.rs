@@ -5,6 +5,7 @@
 mod asgi;
 mod attacks;
 mod fences;
+mod lifecycle;
 mod rotation;
 mod settings;
 mod verifiers;

@@ -51,13 +51,13 @@ async fn connections_that_grow_old_under_load_fail_no_request() {
 }
 
 /// A service manager that listens.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     heard: Vec<String>,
 }
 
 impl Manager {
-    fn listen(path: &Path) -> Self {
+    pub(crate) fn listen(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_nonblocking(true).unwrap();
         Self {
@@ -76,7 +76,7 @@ impl Manager {
         &self.heard
     }
 
-    fn times(&mut self, word: &str) -> usize {
+    pub(crate) fn times(&mut self, word: &str) -> usize {
         self.heard()
             .iter()
             .filter(|message| message.lines().any(|line| line == word))

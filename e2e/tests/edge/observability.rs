@@ -2,11 +2,16 @@
 //! files are sound.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use contract::port;
+use devkit::dev::SHARED_CELL;
 use devkit::place;
+use devkit::ports::Block;
+use devkit::process::{Program, Spec};
 use devkit::skip::skip;
 use devkit::stack::Stack;
 use serde_json::Value;
@@ -44,7 +49,9 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
 fn named(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| {
-            let ours = word.starts_with("alphaswarm_router_") || word.starts_with("alphaswarm_cp_");
+            let ours = ["alphaswarm_router_", "alphaswarm_cp_", "alphaswarm_cell_"]
+                .iter()
+                .any(|program| word.starts_with(program));
             // A label of Envoy's, no metric.
             let label = [
                 "envoy_cluster_name",
@@ -65,6 +72,30 @@ fn told(exposition: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// `alphaswarm-cell`, which is no part of the stack: its cells have their admission built in.
+async fn admission(stack: &Stack, block: &Block) -> (Program, SocketAddr) {
+    // Nothing else of that block runs.
+    let listen = block.ports().addr(port::CONTROL_PLANE);
+    let folder = stack.state_dir().join(place::CELL);
+    let keys = format!("http://{}/.well-known/jwks.json", stack.router_http());
+    let env = [
+        ("ALPHASWARM_CELL_ID", SHARED_CELL.to_owned()),
+        ("ALPHASWARM_CELL_LISTEN", listen.to_string()),
+        ("ALPHASWARM_STATE_DIR", folder.display().to_string()),
+        ("ASSERTION_JWKS_URL", keys),
+    ];
+    let program = stack.beside(Spec {
+        name: place::CELL.to_owned(),
+        program: place::program(place::CELL).unwrap(),
+        args: Vec::new(),
+        env: env.map(|(name, value)| (name.to_owned(), value)).into(),
+        log: folder.with_extension("log"),
+        ready: Some((listen, "/readyz".to_owned())),
+    });
+    program.start(Duration::from_secs(60)).await.unwrap();
+    (program, listen)
+}
+
 #[tokio::test]
 async fn every_metric_that_is_watched_exists() {
     let _machine = among_others().await;
@@ -75,13 +106,17 @@ async fn every_metric_that_is_watched_exists() {
         let reply = wire::get(stack.edge(), "/api/x", &lines).await.unwrap();
         assert_eq!(reply.status, status);
     }
+    let block = Block::free().unwrap();
+    let (_cell, cell) = admission(&stack, &block).await;
+    let of = |default| stack.ports().addr(default);
     let mut expositions = String::new();
     for (address, path) in [
-        (port::ROUTER_HTTP, "/metrics"),
-        (port::CONTROL_PLANE, "/metrics"),
-        (port::EDGE_ADMIN, "/stats/prometheus"),
+        (of(port::ROUTER_HTTP), "/metrics"),
+        (of(port::CONTROL_PLANE), "/metrics"),
+        (cell, "/metrics"),
+        (of(port::EDGE_ADMIN), "/stats/prometheus"),
     ] {
-        let reply = wire::get(stack.ports().addr(address), path, &[]).await.unwrap();
+        let reply = wire::get(address, path, &[]).await.unwrap();
         assert_eq!(reply.status, 200, "{path}");
         expositions.push_str(&reply.body);
         expositions.push('\n');
@@ -93,6 +128,7 @@ async fn every_metric_that_is_watched_exists() {
     assert!(watched.len() > 40, "{watched:?}");
     let missing: Vec<_> = watched.difference(&told).collect();
     assert!(missing.is_empty(), "watched, and never told: {missing:?}");
+    assert!(watched.iter().any(|name| name.starts_with("alphaswarm_cell_")));
     // The search can fail.
     assert!(!told.contains("alphaswarm_router_checks"), "names are whole");
     // What is tested in rules' tests exists as well.
@@ -179,7 +215,7 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
             assert!(names.contains(word), "README.md: {word}");
         }
     }
-    for program in ["tenant-router", "alphaswarm-cp", "envoy"] {
+    for program in ["tenant-router", "alphaswarm-cp", "alphaswarm-cell", "envoy"] {
         assert!(
             read("prometheus.yaml").contains(&format!("job_name: {program} "))
                 || read("prometheus.yaml").contains(&format!("job_name: {program}\n"))

@@ -158,7 +158,7 @@ pub fn run(data: &[u8]) {
     let decision = decide(&attributes, &world, NOW);
     let told = crate::chosen(data, 16).then(|| explain(&attributes, &world, NOW));
     match (&decision, told) {
-        (Decision::Deny(reason), Some(told)) => {
+        (Decision::Deny { reason, .. }, Some(told)) => {
             assert!(!told.allowed, "the explanation is another decision");
             assert_eq!(told.code, Some(reason.code()));
             assert_eq!(told.reason.as_deref(), Some(reason.to_string().as_str()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::TenantId;
 use contract::api::{Fence, FenceReport};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 
 use super::CellFence;
 use crate::cause::root_cause;
@@ -33,6 +33,10 @@ pub struct RuntimeError {
 
 const SEE: &str = "see that the runtime runs and that this machine reaches it";
 const CORRECT: &str = "correct it with: alphaswarm cells set --runtime http://…";
+/// `alphaswarm-cell` with TLS: this client has no certificate to show.
+const UNCERTIFIED: &str = "with TLS it asks whoever fences for a client certificate, which moves do not bring yet: \
+                           run it without, on loopback or a private network, and name that address with: \
+                           alphaswarm cells set --runtime http://…";
 
 impl RuntimeError {
     const fn new(what: String, next: &'static str) -> Self {
@@ -130,7 +134,12 @@ async fn exchange(
     let status = response.status();
     if !status.is_success() {
         let what = format!("{peer} answered status {}", status.as_u16());
-        return Err(RuntimeError::new(what, SEE));
+        let next = if status == StatusCode::FORBIDDEN {
+            UNCERTIFIED
+        } else {
+            SEE
+        };
+        return Err(RuntimeError::new(what, next));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use identity::AssertionKeys;
 use registry::Heartbeat;
 use registry::model::LIVE_FOR_MS;
 use serde_json::Value;
@@ -22,8 +23,12 @@ pub struct Fleet {
     signing: Arc<Signing>,
     others: ArcSwap<Vec<Value>>,
     heard: Mutex<Heard>,
+    verifier: Mutex<Option<Verifier>>,
     path: Option<PathBuf>,
 }
+
+/// Keys as JWKs, and the same to verify with.
+type Verifier = (Vec<Value>, Arc<AssertionKeys>);
 
 #[derive(Default)]
 struct Heard {
@@ -48,6 +53,7 @@ impl Fleet {
                 keys,
                 ..Heard::default()
             }),
+            verifier: Mutex::default(),
             path,
         };
         fleet.publish(&fleet.lock());
@@ -68,21 +74,42 @@ impl Fleet {
         own.iter().chain(others).cloned().collect()
     }
 
-    /// Learns keys, and forgets those of routers that were not heard of for long. Says whether the keys are others now.
-    pub(super) fn learn(&self, heartbeats: &[Heartbeat], now_ms: i64) -> bool {
+    /// All keys, to verify with; read anew only when they are others.
+    #[must_use]
+    pub fn verifier(&self) -> Option<Arc<AssertionKeys>> {
+        let keys = self.keys();
+        let mut known = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, verifier)) if *of == keys => Some(Arc::clone(verifier)),
+            _ => {
+                let verifier = Arc::new(AssertionKeys::from_keys(&keys).ok()?);
+                *known = Some((keys, Arc::clone(&verifier)));
+                Some(verifier)
+            }
+        }
+    }
+
+    /// Learns keys, and forgets those of routers that were not heard of for long. `taken`: whether the registry takes
+    /// heartbeats at all. Says whether the keys are others now.
+    pub(super) fn learn(&self, heartbeats: &[Heartbeat], now_ms: i64, taken: bool) -> bool {
         let mut heard = self.lock();
-        // After an outage of the registry the old heartbeats are read before the new ones are written: nobody is dead
-        // who could not be heard.
-        if now_ms.saturating_sub(heard.last) > LIVE_FOR_MS {
+        // After an outage of the registry the old heartbeats are read before the new ones are written, and while it can
+        // only be read none is: nobody is dead who could not be heard.
+        if !taken || now_ms.saturating_sub(heard.last) > LIVE_FOR_MS {
             heard.since = now_ms;
         }
         heard.last = now_ms;
         let is_young = |at: i64| now_ms.saturating_sub(at) <= TRUSTED_FOR_MS;
+        // The routers that lived when the last heartbeat was taken.
+        let newest = heartbeats.iter().map(|heartbeat| heartbeat.at_ms).max();
+        let lived = |at: i64| {
+            is_young(at) || !taken && newest.is_some_and(|newest| newest.saturating_sub(at) <= TRUSTED_FOR_MS)
+        };
         for heartbeat in heartbeats {
             for key in &heartbeat.keys {
                 match heard.keys.iter_mut().find(|(known, _)| known == key) {
                     Some((_, at)) => *at = heartbeat.at_ms.max(*at),
-                    None if is_young(heartbeat.at_ms) => heard.keys.push((key.clone(), heartbeat.at_ms)),
+                    None if lived(heartbeat.at_ms) => heard.keys.push((key.clone(), heartbeat.at_ms)),
                     None => {}
                 }
             }

@@ -40,6 +40,9 @@ pub(super) fn key(
 pub(super) struct KeyFile {
     format: u32,
     keys: Vec<Stored>,
+    /// When they were last known to be published: the file's time says it.
+    #[serde(skip)]
+    published_at: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,8 +114,8 @@ impl KeyFile {
         Ok(keys)
     }
 
-    /// Replaces the file as a whole, durably.
-    pub(super) fn write(path: &Path, keys: &Keys) -> anyhow::Result<()> {
+    /// What is to be stored of the keys.
+    pub(super) fn of(keys: &Keys) -> Self {
         let stored = keys.keys.iter().map(|key| Stored {
             pkcs8: BASE64_STANDARD.encode(key.pkcs8.expose()),
             made_ms: key.made,
@@ -120,13 +123,19 @@ impl KeyFile {
             signs_ms: key.signs,
             retired_ms: key.retired,
         });
-        let text = serde_json::to_vec(&Self {
+        Self {
             format: FORMAT,
             keys: stored.collect(),
-        })?;
+            published_at: keys.published_at().unwrap_or(0),
+        }
+    }
+
+    /// Replaces the file as a whole, durably.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(self)?;
         files::replace(path, |file| {
             file.write_all(&text)?;
-            file.set_modified(time_of(keys.published_at().unwrap_or(0)))
+            file.set_modified(time_of(self.published_at))
         })?;
         Ok(())
     }

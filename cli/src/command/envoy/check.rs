@@ -73,7 +73,7 @@ const GROUPS: [&[Rule]; 5] = [
 ];
 
 /// The names of all rules.
-pub(super) fn rules() -> impl Iterator<Item = &'static str> {
+pub(crate) fn rules() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().flat_map(|rules| rules.iter().map(|rule| rule.0))
 }
 

@@ -205,7 +205,7 @@ fn another_version_leaves_nothing_in_the_caches() {
     let asked = org("alpha");
     let assertion = |decision: &Decision<'_>| match decision {
         Decision::Allow(route) => route.assertion.clone().unwrap(),
-        Decision::Deny(reason) => panic!("{reason:?}"),
+        Decision::Deny { reason, .. } => panic!("{reason:?}"),
     };
     let bearer = asked.bearer.as_ref().map(|token| format!("Bearer {token}"));
     let attributes = attributes_of(&asked, bearer.as_deref());

@@ -92,7 +92,7 @@ fn decided(sent: Sent, snapshot: &Snapshot, token: &str) -> Result<Option<Access
     };
     explaining::agrees(&attributes, &world);
     match decide(&attributes, &world, NOW) {
-        Decision::Deny(reason) => Err(format!("{reason:?}")),
+        Decision::Deny { reason, .. } => Err(format!("{reason:?}")),
         Decision::Allow(route) => {
             assert_eq!(
                 (route.tenant, route.destination),

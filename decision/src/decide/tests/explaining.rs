@@ -45,7 +45,7 @@ pub(super) fn agrees(attributes: &Attributes<'_>, world: &World<'_>) {
                 route.token.as_ref().map(|token| principal(&token.claims))
             );
         }
-        Decision::Deny(reason) => {
+        Decision::Deny { reason, .. } => {
             assert_eq!(
                 (explained.allowed, explained.code, &explained.destination),
                 (false, Some(reason.code()), &None)
@@ -185,7 +185,10 @@ fn a_step_up_asks_in_the_providers_words() {
             warm: true,
         };
         match decide(&attributes, &world, NOW) {
-            Decision::Deny(DenyReason::StepUp(step_up)) => step_up,
+            Decision::Deny {
+                reason: DenyReason::StepUp(step_up),
+                ..
+            } => step_up,
             other => panic!("{other:?}"),
         }
     };

@@ -2,12 +2,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const COST: u32 = 50_000;
+/// Of one verification, in microseconds.
+const COST: u32 = 50;
 /// What a window has time for.
 const BUDGET: u32 = 100;
 
 fn bulkhead() -> Bulkhead {
-    Bulkhead::with_budget(Duration::from_nanos(u64::from(COST * BUDGET)))
+    Bulkhead::with_budget(Duration::from_micros(u64::from(COST * BUDGET)))
 }
 
 /// So many hundredths of a window after the start.
@@ -17,11 +18,16 @@ fn at(hundredths: u32) -> Now {
 
 /// Has `place` ask `times` at one moment, and tells how often it is let in.
 fn ask(bulkhead: &Bulkhead, place: usize, now: Now, times: u32) -> u32 {
+    ask_with(bulkhead, place, now, times, 1)
+}
+
+/// The same with tokens that are charged so many times.
+fn ask_with(bulkhead: &Bulkhead, place: usize, now: Now, times: u32, charged: u32) -> u32 {
     (0..times)
         .filter(|_| {
             let admitted = bulkhead.admits(place, now);
             if admitted {
-                bulkhead.spend(place, now, COST);
+                bulkhead.spend(place, now, COST, charged);
             }
             admitted
         })
@@ -82,15 +88,24 @@ fn each_window_starts_anew() {
 }
 
 #[test]
-fn a_forged_token_costs_more_than_a_signed_one() {
-    let time = Duration::from_micros(90);
-    assert_eq!(charge(time, Verdict::Signed), 90_000);
-    assert_eq!(charge(time, Verdict::Forged), FORGED * 90_000);
-    let interrupted = Duration::from_secs(1);
+fn who_forges_is_out_of_time_long_before_the_budget_is() {
+    let bulkhead = bulkhead();
+    assert_eq!(ask_with(&bulkhead, 0, at(0), 10_000, FORGED), 7, "50 / 8");
+    // Forged tokens in the names of eighty tenants: each has its one, which costs the others what it took.
+    for window in 1..20 {
+        for place in 0..80 {
+            ask_with(&bulkhead, place, at(window * 100), 10, FORGED);
+        }
+    }
+    assert!(bulkhead.debt.at(at(2_000)) < WINDOW, "no more than the budget");
+    let mut paying = bulkhead.debt.at(at(2_000));
     assert_eq!(
-        u128::from(charge(interrupted, Verdict::Signed)),
-        DEAREST.as_nanos()
+        ask(&bulkhead, 300, at(2_000), 1),
+        1,
+        "who forged nothing has its share"
     );
+    paying = bulkhead.debt.at(at(2_000)) - paying;
+    assert_eq!(paying, WINDOW / BUDGET);
 }
 
 #[test]
@@ -102,9 +117,12 @@ fn no_budget_admits_nothing() {
 #[test]
 fn names_that_nobody_knows_have_one_place() {
     let bulkhead = bulkhead();
-    assert_eq!(bulkhead.place(None, 3), bulkhead.place(None, 3));
-    let moved =
-        (0..1_000_u64).any(|n| bulkhead.place(Some("acme"), n * RESEED) != bulkhead.place(Some("acme"), 0));
+    assert_eq!(bulkhead.place("entra", None, 3), bulkhead.place("entra", None, 3));
+    let of = |provider, tenant, n: u64| bulkhead.place(provider, tenant, n * RESEED);
+    // A provider whose tokens name no tenant has its own: forged tokens of another one do not take it.
+    assert!((0..20).any(|n| of("entra", None, n) != of("access", None, n)));
+    assert_eq!(of("entra", Some("acme"), 1), of("access", Some("acme"), 1));
+    let moved = (0..1_000_u64).any(|n| of("entra", Some("acme"), n) != of("entra", Some("acme"), 0));
     assert!(
         moved,
         "places change, so that two tenants do not share one for ever"

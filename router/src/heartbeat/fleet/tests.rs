@@ -30,18 +30,46 @@ fn keys_outlive_their_router_by_two_minutes_and_an_outage_of_the_registry() {
     let (fleet, other) = (fleet(None), Minter::generate("router-2").unwrap());
     let knows = || fleet.keys().contains(&other.public_jwk());
     assert_eq!(fleet.keys(), *fleet.signing().published());
-    assert!(!fleet.learn(&[beat(&other, 1_000)], 1_000_000), "long dead");
-    assert!(fleet.learn(&[beat(&other, 1_000_000)], 1_000_000) && knows());
+    assert!(!fleet.learn(&[beat(&other, 1_000)], 1_000_000, true), "long dead");
+    assert!(fleet.learn(&[beat(&other, 1_000_000)], 1_000_000, true) && knows());
     for now in (1_001_000..1_120_000).step_by(1000) {
-        assert!(!fleet.learn(&[], now) && knows(), "it said goodbye");
+        assert!(!fleet.learn(&[], now, true) && knows(), "it said goodbye");
     }
-    assert!(fleet.learn(&[], 1_120_001) && !knows());
+    assert!(fleet.learn(&[], 1_120_001, true) && !knows());
     // For an hour nobody was heard: the first thing that is read are the heartbeats of an hour ago.
-    fleet.learn(&[beat(&other, 1_121_000)], 1_121_000);
-    fleet.learn(&[beat(&other, 1_121_000)], 5_000_000);
+    fleet.learn(&[beat(&other, 1_121_000)], 1_121_000, true);
+    fleet.learn(&[beat(&other, 1_121_000)], 5_000_000, true);
     assert!(knows());
-    fleet.learn(&[beat(&other, 5_001_000)], 5_001_000);
+    fleet.learn(&[beat(&other, 5_001_000)], 5_001_000, true);
     assert!(knows());
+}
+
+#[test]
+fn a_registry_that_can_only_be_read_makes_nobody_dead() {
+    let [other, gone, unheard] = ["router-2", "router-3", "router-4"].map(|id| Minter::generate(id).unwrap());
+    let fleet_before = fleet(None);
+    fleet_before.learn(&[beat(&other, 1_000_000)], 1_000_000, true);
+    // Nothing is written from here on.
+    let rows = [
+        beat(&other, 1_000_500),
+        beat(&gone, 500_000),
+        beat(&unheard, 1_000_500),
+    ];
+    for now in (1_001_000..3_000_000).step_by(1000) {
+        fleet_before.learn(&rows, now, false);
+    }
+    // A router that starts meanwhile knows who lived.
+    let fleet_after = fleet(None);
+    fleet_after.learn(&rows, 3_000_000, false);
+    for fleet in [fleet_before, fleet_after] {
+        let knows = |minter: &Minter| fleet.keys().contains(&minter.public_jwk());
+        assert!(knows(&other) && knows(&unheard) && !knows(&gone));
+        // Once heartbeats are taken again, whoever sends none is forgotten as ever.
+        fleet.learn(&[beat(&other, 3_001_000)], 3_001_000, true);
+        assert!(knows(&unheard));
+        fleet.learn(&[beat(&other, 3_200_000)], 3_200_000, true);
+        assert!(knows(&other) && !knows(&unheard));
+    }
 }
 
 #[tokio::test]
@@ -49,7 +77,7 @@ async fn the_others_keys_are_there_after_a_restart_without_the_registry() {
     let folder = tempfile::tempdir().unwrap();
     let other = Minter::generate("router-2").unwrap();
     let before = fleet(Some(folder.path()));
-    assert!(before.learn(&[beat(&other, 1_000_000)], 1_000_000));
+    assert!(before.learn(&[beat(&other, 1_000_000)], 1_000_000, true));
     before.keep().await;
     let after = fleet(Some(folder.path()));
     assert_eq!(after.keys(), before.keys());

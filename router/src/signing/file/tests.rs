@@ -23,7 +23,7 @@ fn signed(folder: &tempfile::TempDir) -> (PathBuf, Keys) {
         settle(&mut keys, now);
         keys.acknowledged(&keys.public(), now);
     }
-    KeyFile::write(&path, &keys).unwrap();
+    KeyFile::of(&keys).write(&path).unwrap();
     (path, keys)
 }
 
@@ -43,7 +43,7 @@ fn a_restarted_router_signs_at_once_with_a_key_that_was_published() {
         before.signs().map(|(minter, _)| (minter.kid().to_owned(), true))
     );
     // Written by one that has not beaten yet, it says no more than before.
-    KeyFile::write(&path, &after).unwrap();
+    KeyFile::of(&after).write(&path).unwrap();
     let later = KeyFile::read(&path, "router-1", now + 1_000).unwrap();
     assert_eq!(later.signs().map(|(_, ready)| ready), Some(false));
 }
