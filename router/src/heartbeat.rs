@@ -64,13 +64,11 @@ impl Beats {
             upstream = opened.wait_for(Option::is_some) => upstream.ok().and_then(|upstream| upstream.clone()),
         };
         let Some(upstream) = upstream else { return };
-        let mut open;
         loop {
             let began = Instant::now();
             let heartbeat = self.heartbeat(began);
-            open = !heartbeat.open.is_empty();
             // A move waits for these streams to end: it shall not wait for the next second as well.
-            let interval = if open || heartbeat.partial {
+            let interval = if !heartbeat.open.is_empty() || heartbeat.partial {
                 BETWEEN
             } else {
                 INTERVAL
@@ -105,8 +103,15 @@ impl Beats {
                 () = changed => {}
             }
         }
-        // What our Envoys hold open is ours to tell until another router has heard of it.
-        if open {
+        // What our Envoys hold open is ours to tell until another router has heard of it, also of tenants that begin to
+        // drain just then: so the last word is that we do not know all, and it stands for as long as we count as live.
+        let now = Instant::now();
+        if self.streams.count(now) > 0 {
+            let last = Heartbeat {
+                partial: true,
+                ..self.heartbeat(now)
+            };
+            let _ = tokio::time::timeout(DEADLINE, upstream.beat(&last)).await;
             return;
         }
         // An orderly goodbye, so that no move waits for us. Without it we count as gone after 10 s.

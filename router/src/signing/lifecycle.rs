@@ -171,7 +171,9 @@ impl Keys {
         self.acknowledged = Some(now);
         let mut news = false;
         for key in &mut self.keys {
-            if key.published.is_none() && public.contains(&key.minter.public_jwk()) {
+            // A time to come is from before the clock was set back: waiting for it could take for ever.
+            let is_new = key.published.is_none_or(|at| at > now);
+            if is_new && public.contains(&key.minter.public_jwk()) {
                 key.published = Some(now);
                 news = true;
             }

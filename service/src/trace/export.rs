@@ -26,8 +26,9 @@ const BATCH: usize = 512;
 const DELAY: Duration = Duration::from_secs(1);
 /// How long the receiver may take for a batch.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for its last spans: less than what it gives its background tasks.
-const FLUSH: Duration = Duration::from_millis(800);
+/// How long the end of the process waits for spans that are on their way, and then for the last ones: together less than what
+/// it gives its background tasks.
+const FLUSH: Duration = Duration::from_millis(400);
 
 /// What became of spans.
 #[derive(Clone, Debug, Default)]
@@ -115,9 +116,16 @@ impl Exporter {
                 () = &mut stopped => break,
                 () = collect(&mut self.queue, &mut batch) => {}
             }
+            let (failed, spans) = (self.counts.failed.clone(), count(&batch));
+            let mut exporting = std::pin::pin!(self.export(std::mem::take(&mut batch), DEADLINE));
             tokio::select! {
-                () = &mut stopped => break,
-                () = self.export(std::mem::take(&mut batch), DEADLINE) => {}
+                () = exporting.as_mut() => {}
+                () = &mut stopped => {
+                    if timeout(FLUSH, exporting).await.is_err() {
+                        failed.inc_by(spans);
+                    }
+                    break;
+                }
             }
         }
         self.queue.close();
@@ -128,7 +136,7 @@ impl Exporter {
     }
 
     async fn export(&mut self, batch: Vec<SpanData>, deadline: Duration) {
-        let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let spans = count(&batch);
         if spans == 0 {
             return;
         }
@@ -157,6 +165,10 @@ impl Exporter {
             _ => {}
         }
     }
+}
+
+fn count(batch: &[SpanData]) -> u64 {
+    u64::try_from(batch.len()).unwrap_or(u64::MAX)
 }
 
 /// Fills `batch` with the next span and those that follow within [`DELAY`]. Dropped half-way, it leaves in `batch` what it

@@ -51,6 +51,17 @@ fn a_new_router_waits_until_cells_can_have_its_key() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_make_a_key_wait_for_it() {
+    let (rules, mut keys) = (rules(10, 3600), Keys::default());
+    keys.start(0);
+    settle(&mut keys, rules, 0);
+    beat(&mut keys, 9_000_000);
+    beat(&mut keys, 5_000);
+    assert_eq!(settle(&mut keys, rules, 17_999), []);
+    assert_eq!(settle(&mut keys, rules, 18_000), [Wanted::TakeOver]);
+}
+
+#[test]
 fn without_a_registry_the_own_key_set_has_to_do() {
     let (rules, mut keys) = (rules(10, 3600), Keys::default());
     keys.start(1_000);
