@@ -1,8 +1,8 @@
 //! What a router does with ten times as much as it can do, and what one tenant's garbage costs the others.
 //!
 //! What it can do is lowered by configuration, so that the driver on the same machine can offer ten times as much: new
-//! tokens, which have to be verified, may take 1 % of the CPU. Refusing a check costs nearly as much as letting one pass, so
-//! with a higher capacity ten times it would measure how two cores are shared with the driver.
+//! tokens, which have to be verified, may take 1 % of the CPU. With 2 %, the checks that are refused took most of a core, and
+//! the figures said how two cores are shared with the driver.
 
 mod checks;
 mod tokens;
