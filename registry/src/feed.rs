@@ -48,7 +48,8 @@ pub enum Next {
 /// How to follow.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
-    /// Longest wait between two attempts at a source that fails. The first waits are shorter.
+    /// Longest wait between two attempts at a source that fails: how late it may be noticed that the source is back. The
+    /// first waits are shorter.
     pub longest_backoff: Duration,
     /// A full load that takes longer is given up.
     pub load_deadline: Duration,
@@ -59,7 +60,9 @@ pub struct FollowOptions {
 impl Default for FollowOptions {
     fn default() -> Self {
         Self {
-            longest_backoff: Duration::from_secs(5),
+            // Until then a subject that was revoked meanwhile may pass. A thousand routers ask a thousand times a second
+            // at worst, which costs a control plane that comes back next to nothing.
+            longest_backoff: Duration::from_secs(1),
             load_deadline: Duration::from_secs(60),
             next_deadline: Duration::from_secs(10),
         }
