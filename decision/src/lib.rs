@@ -10,6 +10,7 @@
 //! 5. [`authorize`]: the route's class ([`policy`]), scopes and step-up; a pass is a [`Permit`](authorize::Permit).
 //! 6. [`placement`]: the permit's tenant is in one cell, or on its way.
 //! 7. [`outcome`]: an allow names the cell; a denial has one reason for the operator and one code for the client.
+//! 8. [`response`]: which headers the cell receives, and what a denied client does.
 //!
 //! Step 3 is bounded for tokens that nobody has seen before, and a tenant's requests are counted before the assertion is
 //! minted: [`fairness`].
@@ -36,6 +37,8 @@ pub mod placement;
 mod question;
 
 pub mod outcome;
+
+pub mod response;
 
 pub mod decide;
 

@@ -8,7 +8,7 @@
 //! 2. [`world`]: one consistent view of registry, keys, policy and mode is taken, and `decision::decide` runs on it.
 //! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away; and the span of
 //!    the few checks whose trace is recorded (`trace`).
-//! 4. [`response`]: the only table from a decision to a status, headers and a body.
+//! 4. [`response`]: the decision's table of statuses, headers and bodies, in Envoy's types.
 //!
 //! # Below the divider
 //!

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use contract::api::Resolved;
 use contract::{Envelope, TenantId, header};
+use decision::response::{Denial, identity_headers};
 use decision::{Attributes, Decision, DenyReason, Field, Route};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use service::trace::TRACEPARENT;
 
 use crate::outcome::Outcome;
-use crate::response::{Denial, identity_headers};
 use crate::world::Edge;
 
 /// `RESOLVE_FROM`: the proxy in front of `/resolve`.
