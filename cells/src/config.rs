@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contract::assertion::CbaMode;
 use contract::{CellId, port};
-use service::settings::{ConfigErrors, Lookup, Settings, Variable, variable};
+use service::settings::{ConfigErrors, Lookup, ServerSettings as _, Settings, Variable, variable};
 use service::tls::{Clients, TlsFiles};
 
 use crate::keys::KeysFrom;

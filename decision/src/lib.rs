@@ -19,6 +19,8 @@
 //!
 //! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it. [`explain`] takes
 //! the same walk and tells operators what it saw.
+//!
+//! Beside it, with the feature `settings`: the settings that every packaging reads alike, and the policy file.
 
 pub mod denial;
 
@@ -47,6 +49,9 @@ pub mod shadow;
 pub mod fairness;
 
 pub mod explain;
+
+#[cfg(feature = "settings")]
+pub mod settings;
 
 pub use attributes::{Attributes, Field};
 pub use decide::{World, decide};

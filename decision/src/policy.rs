@@ -4,6 +4,8 @@
 //! specific one refuse the file, so that an order of lines never decides who may do what.
 
 mod file;
+#[cfg(feature = "settings")]
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,8 @@ use crate::attributes::Attributes;
 
 pub use contract::assertion::CbaMode;
 pub use file::PolicyErrors;
+#[cfg(feature = "settings")]
+pub use read::{Stamp, Watch, read, stamp};
 
 /// `AUTH_MODE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contract::port;
 use service::providers::{self, Providers};
-use service::settings::{ConfigErrors, Lookup, Settings, Variable, variable};
+use service::settings::{ConfigErrors, Lookup, ServerSettings as _, Settings, Variable, variable};
 use service::tls::{Clients, TlsFiles};
 use service::trace::{self, TraceSettings};
 

@@ -3,11 +3,18 @@
 //!
 //! The rules: the file is a plain file and no symbolic link; it and its directory belong to this user or to root; neither
 //! group nor others may write either. The directories above are the operator's to protect.
+//!
+//! Beside the rules: [`state`] says where a router's files are, and a [`Stamp`] whether one of them has changed.
+
+mod stamp;
+pub mod state;
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+pub use stamp::Stamp;
 
 const OTHERS_MAY_WRITE: u32 = 0o022;
 

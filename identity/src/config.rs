@@ -143,8 +143,8 @@ pub struct ProviderConfig {
     /// What a client is told that lacks it.
     pub(crate) challenge: Arc<Challenge>,
     #[cfg_attr(
-        not(feature = "fetch"),
-        expect(dead_code, reason = "only the fetcher asks where keys are")
+        not(feature = "disk"),
+        expect(dead_code, reason = "only who fetches keys, or reads what was fetched, asks where they are from")
     )]
     pub(crate) endpoints: Endpoints,
 }

@@ -2,7 +2,7 @@
 //!
 //! One task per provider, so that at most one fetch of a provider is under way:
 //!
-//! 1. The last good set is read from disk (`last_good`): a start with the provider down serves at once.
+//! 1. The last good set is read from disk ([`crate::disk`]): a start with the provider down serves at once.
 //! 2. The keys are fetched (`download`), again and again until they are there, then every hour (Entra) or quarter of
 //!    an hour, never at the same moment everywhere.
 //! 3. A token with an unknown key asks for a fetch; a token bucket (`bucket`) decides when, so that invented names
@@ -12,7 +12,6 @@
 
 mod bucket;
 mod download;
-mod last_good;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -25,13 +24,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::claims::ProviderKind;
-use crate::config::ProviderConfig;
+use crate::disk::{LastGood, LastGoodError};
 use crate::keyring::KeyRing;
 use crate::verify::{Identity, KeysFrom, Provider, Published, unix_now};
 
 use bucket::TokenBucket;
 use download::{Downloader, FetchError};
-use last_good::{LastGood, LastGoodError};
 
 /// How keys are fetched and kept. The defaults are for production.
 #[derive(Clone, Debug)]
@@ -256,13 +254,7 @@ impl Refresher {
         };
         let provider = &self.provider.config.id;
         let (now, max_staleness) = (unix_now(), self.max_staleness());
-        let config = self.provider.config.clone();
-        match in_background(move || last_good.load(now))
-            .await
-            .and_then(|stored| {
-                let Some(stored) = stored else { return Ok(None) };
-                parse_stored(&stored.document, &config, stored.fetched_at).map(Some)
-            }) {
+        match in_background(move || last_good.load(now)).await {
             Ok(Some(ring)) => {
                 let ring = ring.with_max_staleness(max_staleness);
                 self.identity.publish_keys(provider, ring, KeysFrom::Disk);
@@ -285,10 +277,6 @@ impl Refresher {
     fn max_staleness(&self) -> i64 {
         i64::try_from(self.options.max_staleness.as_secs()).unwrap_or(i64::MAX)
     }
-}
-
-fn parse_stored(document: &str, config: &ProviderConfig, fetched_at: i64) -> Result<KeyRing, LastGoodError> {
-    KeyRing::parse(document.as_bytes(), config.algorithm(), fetched_at).map_err(LastGoodError::Keys)
 }
 
 /// File work off the async threads.

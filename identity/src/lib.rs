@@ -19,8 +19,8 @@
 //! 11. [`assertion`]: what the cell receives in its place, minted once and verified there.
 //!
 //! Beside it: [`config`] says who is trusted, [`explain`] tells an operator how far a token came, [`jws_only`] runs
-//! public test vectors. `fetch` is the only I/O: it learns keys in the background and keeps the last good ones on
-//! disk. Without the `fetch` feature this crate does no I/O and needs no async runtime.
+//! public test vectors. I/O is in two features: `fetch` learns keys in the background, and needs an async runtime; `disk`
+//! keeps the last good ones, and hands the signing key to the module in Envoy, in plain files.
 
 pub mod redact;
 
@@ -62,6 +62,9 @@ pub mod config;
 pub mod explain;
 
 pub mod jws_only;
+
+#[cfg(feature = "disk")]
+pub mod disk;
 
 #[cfg(feature = "fetch")]
 pub mod fetch;

@@ -9,10 +9,13 @@
 //! | `lock` | nothing: one writer a directory | never |
 //!
 //! Reading is reading into memory and checking; nothing is mapped, so no later change of a file is seen by a lookup.
+//! Another process on the same host may follow along ([`Follower`]): it reads what is new, and needs no lock.
+//!
 //! A file that is damaged, or that others could have written, is refused with its reason and left alone until there is
 //! something to write; then it is kept aside as `<name>.refused`. What a refused file leaves is older than the mark says,
 //! or nothing: such a state is held, but allows nothing until the registry was heard from ([`Restored::age`]).
 
+mod follower;
 mod keeper;
 mod log;
 mod mark;
@@ -28,6 +31,7 @@ use files::OpenError;
 use crate::snapshot::{ImageError, ReadError, Snapshot};
 use crate::version::Position;
 
+pub use follower::Follower;
 pub use keeper::{Keeper, KeeperStatus};
 use mark::{Mark, Moment};
 
@@ -154,11 +158,7 @@ pub fn read(directory: &Path) -> Restored {
 
 fn read_at(directory: &Path, now: &Moment) -> Restored {
     let mut restored = Restored::default();
-    let mark = restored.part(directory, "mark", |file| {
-        let mut bytes = Vec::new();
-        file.take(mark::LENGTH as u64 + 1).read_to_end(&mut bytes)?;
-        Mark::decode(&bytes)
-    });
+    let mark = restored.part(directory, "mark", read_mark);
     let mut base = 0;
     let snapshot = restored.part(directory, "base", |file| {
         base = file.metadata()?.len();
@@ -210,6 +210,27 @@ fn read_at(directory: &Path, now: &Moment) -> Restored {
     restored
 }
 
+fn read_mark(file: &File) -> Result<Mark, Reason> {
+    let mut bytes = Vec::new();
+    file.take(mark::LENGTH as u64 + 1).read_to_end(&mut bytes)?;
+    Mark::decode(&bytes)
+}
+
+/// Reads one of the files; `None` if there is none.
+fn part<T>(
+    directory: &Path,
+    name: &str,
+    read: impl FnOnce(&File) -> Result<T, Reason>,
+) -> Result<Option<T>, Refused> {
+    let path = directory.join(name);
+    let found = match files::open(&path) {
+        Ok(None) => return Ok(None),
+        Ok(Some(file)) => read(&file),
+        Err(error) => Err(error.into()),
+    };
+    found.map(Some).map_err(|reason| Refused { path, reason })
+}
+
 impl Restored {
     fn part<T>(
         &mut self,
@@ -217,12 +238,10 @@ impl Restored {
         name: &str,
         read: impl FnOnce(&File) -> Result<T, Reason>,
     ) -> Option<T> {
-        let found = match files::open(&directory.join(name)) {
-            Ok(None) => return None,
-            Ok(Some(file)) => read(&file),
-            Err(error) => Err(error.into()),
-        };
-        found.map_err(|reason| self.refuse(directory, name, reason)).ok()
+        part(directory, name, read).unwrap_or_else(|refused| {
+            self.refused.push(refused);
+            None
+        })
     }
 
     fn refuse(&mut self, directory: &Path, name: &str, reason: Reason) {

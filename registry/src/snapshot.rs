@@ -25,7 +25,7 @@ use contract::{CellId, LinkKind, TenantId};
 use serde::{Deserialize, Serialize};
 
 pub use build::Builder;
-#[cfg(any(feature = "disk", feature = "store"))]
+#[cfg(feature = "disk")]
 pub(crate) use hash::hash as checksum;
 pub use image::ImageError;
 #[cfg(any(feature = "disk", feature = "store"))]

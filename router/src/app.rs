@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use decision::policy::{self, Watch};
 use decision::{Bulkhead, Fairness, Policy};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
@@ -106,9 +107,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     }
     let signing = Signing::open(&config.router_id, state_dir, config.assertion_keys)?;
     let signing = Arc::new(signing);
-    let policy_stamp = config.policy_file.as_deref().and_then(policy_file::stamp);
+    let policy_seen = Watch::new(config.policy_file.as_deref().and_then(policy::stamp));
     let policy = match &config.policy_file {
-        Some(path) => policy_file::read(path, 1)
+        Some(path) => policy::read(path, 1)
             .map_err(anyhow::Error::msg)
             .context("POLICY_FILE")?,
         None => Policy::default(),
@@ -206,12 +207,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     ));
     let fetch = config
         .providers
-        .fetch_options(config.state_dir.as_ref().map(|dir| dir.join("keys")));
+        .fetch_options(state_dir.map(files::state::provider_keys));
     background.spawn(identity::refresh_keys(identity, fetch, stopped().fired()));
     if let Some(path) = config.policy_file.clone() {
         background.spawn(policy_file::follow(
             path,
-            policy_stamp,
+            policy_seen,
             policy,
             policy_changed,
             metrics.clone(),

@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use decision::settings as rules;
 use decision::{AuthMode, CbaMode};
 use registry::upstream::Address;
 use service::providers::{self, Providers};
@@ -45,32 +46,16 @@ pub const VARIABLES: &[Variable] = &[
         "for https: PEM CAs that the control plane's certificate must come from, instead of the system's",
     ),
     providers::IDENTITY_CONFIG,
-    variable(
-        "POLICY_FILE",
-        "",
-        "file with route classes, platform services, CORS origins (TOML); hot-reloaded",
-    ),
-    variable(
-        "AUTH_MODE",
-        "required",
-        "required | optional | disabled; the last two need ALPHASWARM_ENV=dev and loopback",
-    ),
-    variable(
-        "CBA_MODE",
-        "enforce",
-        "cell-bound authorization: enforce | audit | off",
-    ),
+    rules::POLICY_FILE,
+    rules::AUTH_MODE,
+    rules::CBA_MODE,
     variable(
         "ASSERTION_KEYS_LIFETIME",
         "10s",
         "how long cells may keep the assertion keys, and how long a key is published before it signs; 0s: it signs at once, and cells may not know it yet",
     ),
     variable("ASSERTION_KEY_ROTATION", "24h", "how long an assertion key signs"),
-    variable(
-        "FORWARD_TOKEN",
-        "forward",
-        "forward | strip: whether cells receive the credential headers (Cloudflare's cookie: envoy/strip-access-cookie.yaml)",
-    ),
+    rules::FORWARD_TOKEN,
     variable(
         "RESOLVE_FROM",
         "",
@@ -80,12 +65,8 @@ pub const VARIABLES: &[Variable] = &[
     providers::MAX_STALENESS,
     providers::REFRESH_INTERVAL,
     providers::CA_FILE,
-    variable(
-        "REGISTRY_MAX_STALENESS",
-        "24h",
-        "deny everything when the registry was not heard from for longer",
-    ),
-    variable("ALPHASWARM_ENV", "prod", "prod | dev"),
+    rules::REGISTRY_MAX_STALENESS,
+    rules::ENVIRONMENT,
     variable(
         "ALPHASWARM_ROUTER_ID",
         "",
@@ -94,7 +75,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "ALPHASWARM_STATE_DIR",
         "",
-        "directory (0700) for the signing key, last good provider keys and registry; unset: none is kept",
+        "directory (0700) for the signing key, last good provider keys and registry, and for what the module in Envoy reads; unset: none is kept",
     ),
     variable("ALPHASWARM_PORT_OFFSET", "0", "moves all default ports together"),
     variable(
@@ -138,11 +119,7 @@ pub const VARIABLES: &[Variable] = &[
         "20ms",
         "how long checks may have to wait for their turn all the time (a burst: 150ms); later ones are refused with 503 overloaded",
     ),
-    variable(
-        "ALPHASWARM_VERIFICATION_CPU",
-        "80%",
-        "share of the CPU for verifying new tokens, one tenant half of it at most; a tenant that takes more gets 503 overloaded; off: no bound",
-    ),
+    rules::VERIFICATION_CPU,
     variable(
         "ALPHASWARM_NOT_READY_SECONDS",
         "5",
@@ -173,16 +150,6 @@ pub const VARIABLES: &[Variable] = &[
     trace::SAMPLER_ARG,
     trace::SERVICE_NAME,
 ];
-
-/// `ALPHASWARM_ENV`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Environment {
-    /// Nothing is relaxed.
-    #[default]
-    Prod,
-    /// `AUTH_MODE` may be relaxed on loopback.
-    Dev,
-}
 
 /// A usable configuration.
 #[derive(Clone, Debug)]

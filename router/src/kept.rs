@@ -18,7 +18,7 @@ const LAST_WRITE: Duration = Duration::from_millis(900);
 /// Whether there is a file to start from, without making any.
 #[must_use]
 pub fn is_there(state_dir: &Path) -> bool {
-    state_dir.join("registry/base").exists()
+    files::state::registry(state_dir).join("base").exists()
 }
 
 /// How the registry is kept, for probes and metrics.
@@ -64,7 +64,7 @@ pub struct Started {
 pub fn start(state_dir: Option<&Path>) -> Started {
     let (mut disk, mut kept, mut restored) = (None, Kept::Off, Restored::default());
     if let Some(directory) = state_dir {
-        match Disk::open(&directory.join("registry")) {
+        match Disk::open(&files::state::registry(directory)) {
             Ok((opened, found)) => (disk, restored) = (Some(opened), found),
             Err(refused) => {
                 tracing::error!(%refused, "the registry is not kept on disk");

@@ -5,11 +5,13 @@
 //! 1. [`lifecycle`]: which key does what, and when. Pure.
 //! 2. [`file`]: the keys in the state directory, so that a restarted router goes on with a key that cells have.
 //! 3. [`Signing`]: both, with the clock; heartbeats tell it what was published.
-//! 4. [`Signer`]: the key of the moment, as checks see it.
+//! 4. [`Signer`]: the key of the moment, as checks see it; [`shown`]: as the module in Envoy reads it.
 
 mod file;
 
 mod lifecycle;
+
+mod shown;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,7 @@ use service::drain::Shutdown;
 
 use self::file::KeyFile;
 use self::lifecycle::{Keys, Rules};
+use self::shown::{Showing, Shown};
 use crate::telemetry::Metrics;
 use crate::world::unix_millis;
 
@@ -72,12 +75,16 @@ pub struct Signing {
     published: ArcSwap<Vec<Value>>,
     /// Where keys are kept; `None`: in memory.
     path: Option<PathBuf>,
+    /// Where the key of the moment is shown; `None`: nowhere.
+    shown_at: Option<PathBuf>,
 }
 
 struct State {
     keys: Keys,
     /// Changed since they were written.
     unwritten: bool,
+    /// What was written for the module in Envoy.
+    shown: Option<Shown>,
     /// When it was last noted that they are published.
     noted_ms: i64,
 }
@@ -107,6 +114,12 @@ impl Signing {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let (minter, ready) = keys.signs().context("there is no signing key")?;
+        let shown_at = state_dir.map(shown::path);
+        // Before anything is served: the key that an earlier run showed may have to wait again.
+        let shown = match (&shown_at, Showing::of(&keys, None)) {
+            (Some(path), Some(showing)) => Some(showing.write(path, router_id)?),
+            _ => None,
+        };
         let signing = Self {
             router_id: router_id.to_owned(),
             rules,
@@ -119,9 +132,11 @@ impl Signing {
             state: Mutex::new(State {
                 keys,
                 unwritten: false,
+                shown,
                 noted_ms: now,
             }),
             path,
+            shown_at,
         };
         Ok(signing)
     }
@@ -221,6 +236,10 @@ impl Signing {
             .set(i64::try_from(self.published.load().len()).unwrap_or(i64::MAX));
         let due = now.saturating_sub(state.noted_ms) >= i64::try_from(NOTE.as_millis()).unwrap_or(i64::MAX);
         let unwritten = std::mem::take(&mut state.unwritten).then(|| KeyFile::of(&state.keys));
+        let showing = match &self.shown_at {
+            Some(_) => Showing::of(&state.keys, state.shown.as_ref()),
+            None => None,
+        };
         drop(state);
         if let (Some(path), Some(file)) = (&self.path, unwritten) {
             let written = file.write(path);
@@ -228,6 +247,10 @@ impl Signing {
                 self.lock().unwritten = true;
             }
             written.with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if let (Some(path), Some(showing)) = (&self.shown_at, showing) {
+            let shown = showing.write(path, &self.router_id)?;
+            self.lock().shown = Some(shown);
         }
         if due {
             self.note(now);

@@ -4,31 +4,16 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use ::settings::providers::{identity_config, operators};
 use rustls::pki_types::CertificateDer;
 
 use crate::settings::{Lookup, Settings, Variable, duration, variable};
 
+pub use ::settings::providers::{IDENTITY_CONFIG, MAX_STALENESS, OPERATORS};
+
 /// How often keys may be fetched. More often is a denial of service, less often misses rotations.
 const REFRESH: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 
-/// `IDENTITY_CONFIG`.
-pub const IDENTITY_CONFIG: Variable = variable(
-    "IDENTITY_CONFIG",
-    "",
-    "file with the identity providers (TOML); needed with AUTH_MODE=required",
-);
-/// `ALPHASWARM_OPERATORS`.
-pub const OPERATORS: Variable = variable(
-    "ALPHASWARM_OPERATORS",
-    "",
-    "who may hold operator scopes: provider/tenant@audience, comma-separated",
-);
-/// `JWKS_MAX_STALENESS`.
-pub const MAX_STALENESS: Variable = variable(
-    "JWKS_MAX_STALENESS",
-    "24h",
-    "deny a provider's tokens when its keys are older (Access never past 7 days)",
-);
 /// `JWKS_REFRESH`.
 pub const REFRESH_INTERVAL: Variable = variable(
     "JWKS_REFRESH",
@@ -96,69 +81,6 @@ impl Providers {
             ..identity::FetchOptions::default()
         }
     }
-}
-
-fn identity_config<L: Lookup>(
-    settings: &mut Settings<'_, L>,
-    required: bool,
-) -> Option<identity::IdentityConfig> {
-    let Some(path) = settings.get("IDENTITY_CONFIG") else {
-        if required {
-            settings
-                .error("IDENTITY_CONFIG: missing; AUTH_MODE=required needs at least one identity provider");
-        }
-        return Some(identity::IdentityConfig::default());
-    };
-    let text = match std::fs::read_to_string(Path::new(&path)) {
-        Ok(text) => text,
-        Err(error) => {
-            settings.error(format!("IDENTITY_CONFIG: {path}: {error}"));
-            return None;
-        }
-    };
-    match identity::IdentityConfig::parse(&text) {
-        Ok(config) if config.providers.is_empty() && required => {
-            settings.error(format!(
-                "IDENTITY_CONFIG: {path} lists no provider; AUTH_MODE=required needs one"
-            ));
-            None
-        }
-        Ok(config) => Some(config),
-        Err(errors) => {
-            for line in errors.to_string().lines() {
-                settings.error(format!("IDENTITY_CONFIG: {path}: {line}"));
-            }
-            None
-        }
-    }
-}
-
-fn operators<L: Lookup>(
-    settings: &mut Settings<'_, L>,
-    identity: Option<&identity::IdentityConfig>,
-) -> identity::Operators {
-    let operators = match settings
-        .get("ALPHASWARM_OPERATORS")
-        .map(|text| identity::Operators::parse(&text))
-    {
-        None => identity::Operators::default(),
-        Some(Ok(operators)) => operators,
-        Some(Err(error)) => {
-            settings.error(format!("ALPHASWARM_OPERATORS: {error}"));
-            identity::Operators::default()
-        }
-    };
-    for provider in operators.providers() {
-        let known = |identity: &identity::IdentityConfig| {
-            identity.providers.iter().any(|known| known.id() == provider)
-        };
-        if !identity.is_none_or(known) {
-            settings.error(format!(
-                "ALPHASWARM_OPERATORS: IDENTITY_CONFIG has no provider {provider}, so nobody of it can be an operator"
-            ));
-        }
-    }
-    operators
 }
 
 fn refresh<L: Lookup>(settings: &mut Settings<'_, L>, max_staleness: Duration) -> Option<Duration> {

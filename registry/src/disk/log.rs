@@ -23,7 +23,8 @@ use crate::version::Position;
 const MAGIC: [u8; 8] = *b"ASREGLOG";
 const BYTE_ORDER: u32 = 0x0102_0304;
 const FORMAT: u32 = 1;
-const HEADER: usize = 48;
+/// Bytes before the first record.
+pub(super) const HEADER: usize = 48;
 const RECORD: usize = 12;
 const POSITIONS: usize = 48;
 /// More than ever fits: a log is restarted long before.
@@ -48,22 +49,45 @@ pub(super) struct Continued {
     pub(super) ended: Option<Reason>,
 }
 
-/// What follows `base` in a log. A log that begins before its base and passes through it was left by a crash between
-/// the writing of a base and the restart of its log.
-pub(super) fn read(bytes: &[u8], base: Position) -> Result<Continued, Reason> {
-    let rest = check_head(bytes, MAGIC, BYTE_ORDER, FORMAT)?;
+/// The position that a log begins at, by its first [`HEADER`] bytes.
+pub(super) fn begins(header: &[u8]) -> Result<Position, Reason> {
+    let rest = check_head(header, MAGIC, BYTE_ORDER, FORMAT)?;
     let (sum, rest) = rest.split_first_chunk().ok_or(Reason::Truncated)?;
     let begins = rest.get(..24).ok_or(Reason::Truncated)?;
     if checksum(begins) != u64::from_le_bytes(*sum) {
         return Err(Reason::Checksum);
     }
-    let (begins, mut rest) = decode_position(rest).ok_or(Reason::Truncated)?;
+    let (begins, _) = decode_position(begins).ok_or(Reason::Truncated)?;
+    Ok(begins)
+}
+
+/// What follows `base` in a log. A log that begins before its base and passes through it was left by a crash between
+/// the writing of a base and the restart of its log.
+pub(super) fn read(bytes: &[u8], base: Position) -> Result<Continued, Reason> {
+    let begins = begins(bytes)?;
+    let (mut log, reached) = walk(bytes.get(HEADER..).unwrap_or_default(), begins, base);
+    log.length += HEADER as u64;
+    if reached {
+        Ok(log)
+    } else {
+        Err(Reason::OtherBase { base, begins })
+    }
+}
+
+/// What follows `at` in the part of a log that begins with the record after it. The length is of what was taken.
+pub(super) fn follow(records: &[u8], at: Position) -> Continued {
+    walk(records, at, at).0
+}
+
+/// Goes through `records`, which begin at `begins`, and takes what comes after `base`; whether that was met at all.
+fn walk(records: &[u8], begins: Position, base: Position) -> (Continued, bool) {
+    let mut rest = records;
     let mut at = begins;
     let mut reached = at == base;
     let mut log = Continued {
         position: base,
         changes: Vec::new(),
-        length: HEADER as u64,
+        length: 0,
         ended: None,
     };
     while !rest.is_empty() {
@@ -83,11 +107,7 @@ pub(super) fn read(bytes: &[u8], base: Position) -> Result<Continued, Reason> {
             }
         }
     }
-    if reached {
-        Ok(log)
-    } else {
-        Err(Reason::OtherBase { base, begins })
-    }
+    (log, reached)
 }
 
 type Taken<'a> = (Position, Vec<RecordChange>, &'a [u8]);

@@ -14,6 +14,8 @@ use crate::news::News;
 use crate::snapshot::{Builder, RecordChange};
 use crate::version::Version;
 
+mod following;
+
 fn at(number: u64) -> Position {
     Position {
         version: Version { epoch: 1, number },

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use contract::port;
-use decision::{AuthMode, CbaMode};
+use decision::AuthMode;
+use decision::settings::Rules;
 use service::providers::Providers;
-use service::settings::{ConfigErrors, Lookup, Settings, duration};
+use service::settings::{ConfigErrors, Lookup, ServerSettings as _, Settings, duration};
 use service::tls::Clients;
 use service::trace::TraceSettings;
 
-use super::{Config, Environment, VARIABLES};
+use super::{Config, VARIABLES};
 use crate::overload::{Bounds, LONGEST};
 use crate::resolve::ResolveFrom;
 use crate::signing::KeyTimes;
@@ -25,31 +26,11 @@ const MAX_ROTATION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let mut p = Settings::new(VARIABLES, env);
-    let environment = p.choice(
-        "ALPHASWARM_ENV",
-        &[("prod", Environment::Prod), ("dev", Environment::Dev)],
-    );
-    let auth_mode = p.choice(
-        "AUTH_MODE",
-        &[
-            ("required", AuthMode::Required),
-            ("optional", AuthMode::Optional),
-            ("disabled", AuthMode::Disabled),
-        ],
-    );
-    let cba_mode = p.choice(
-        "CBA_MODE",
-        &[
-            ("enforce", CbaMode::Enforce),
-            ("audit", CbaMode::Audit),
-            ("off", CbaMode::Off),
-        ],
-    );
+    let rules = Rules::read(&mut p);
     let assertion_keys = KeyTimes {
         lifetime: p.duration("ASSERTION_KEYS_LIFETIME", Duration::ZERO, MAX_LIFETIME),
         rotation: p.duration("ASSERTION_KEY_ROTATION", MIN_ROTATION, MAX_ROTATION),
     };
-    let strip_token = p.choice("FORWARD_TOKEN", &[("forward", false), ("strip", true)]);
     let resolve_from = p.choice(
         "RESOLVE_FROM",
         &[
@@ -83,26 +64,12 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
             ));
         }
     }
-    if auth_mode != AuthMode::Required {
-        if environment != Environment::Dev {
-            p.errors
-                .push("AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev".to_owned());
-        }
-        if ![&grpc, &http, &control].into_iter().all(on_loopback) {
-            p.errors
-                .push("AUTH_MODE: optional and disabled need all three listeners on loopback".to_owned());
-        }
+    if rules.auth_mode != AuthMode::Required && ![&grpc, &http, &control].into_iter().all(on_loopback) {
+        p.errors
+            .push("AUTH_MODE: optional and disabled need all three listeners on loopback".to_owned());
     }
     let registry = p.registry_address();
-    let providers = Providers::read(&mut p, auth_mode == AuthMode::Required);
-    let policy_file = p.get("POLICY_FILE").map(PathBuf::from);
-    if let Some(path) = &policy_file
-        && let Err(error) = crate::policy_file::read(path, 0)
-    {
-        p.errors
-            .extend(error.lines().map(|line| format!("POLICY_FILE: {line}")));
-    }
-    let registry_max_staleness = p.staleness("REGISTRY_MAX_STALENESS");
+    let providers = Providers::read(&mut p, rules.auth_mode == AuthMode::Required);
     let router_id = p.get("ALPHASWARM_ROUTER_ID").unwrap_or_else(host_name);
     if !contract::id::is_id(&router_id) {
         p.errors.push(format!(
@@ -114,7 +81,6 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
         checks: usize::try_from(p.count("ALPHASWARM_MAX_CHECKS", 1_000_000)).unwrap_or(usize::MAX),
         queue: queue(&mut p),
     };
-    let verification_cpu = verification_cpu(&mut p);
     let drain = p.seconds("ALPHASWARM_DRAIN_SECONDS", 3600);
     let not_ready = p.seconds("ALPHASWARM_NOT_READY_SECONDS", 600);
     let connection_max_age = p.seconds("ALPHASWARM_CONNECTION_MAX_AGE_SECONDS", 7 * 24 * 3600);
@@ -123,6 +89,14 @@ pub(super) fn parse(env: &impl Lookup) -> Result<Config, ConfigErrors> {
     let log_allows = log_allows(&mut p);
     let trace = TraceSettings::read(&mut p, "tenant-router");
 
+    let Rules {
+        auth_mode,
+        cba_mode,
+        strip_token,
+        policy_file,
+        registry_max_staleness,
+        verification_cpu,
+    } = rules;
     match (registry, providers) {
         (Some(registry), Some(providers)) if p.errors.is_empty() => Ok(Config {
             registry,
@@ -166,26 +140,6 @@ fn queue(p: &mut Settings<'_, impl Lookup>) -> Duration {
                 "ALPHASWARM_CHECK_QUEUE: {text:?} is not a time from 1ms to 150ms"
             ));
             Duration::default()
-        }
-    }
-}
-
-/// A whole percentage as a share, or `off`.
-fn verification_cpu(p: &mut Settings<'_, impl Lookup>) -> Option<f64> {
-    let text = p.or_default("ALPHASWARM_VERIFICATION_CPU");
-    if text == "off" {
-        return None;
-    }
-    let percent = text
-        .strip_suffix('%')
-        .and_then(|number| number.parse::<u8>().ok());
-    match percent {
-        Some(percent @ 1..=100) => Some(f64::from(percent) / 100.0),
-        _ => {
-            p.error(format!(
-                "ALPHASWARM_VERIFICATION_CPU: {text:?} is not a percentage from 1% to 100%, or off"
-            ));
-            None
         }
     }
 }

@@ -186,9 +186,14 @@ impl Keys {
         self.acknowledged.or(self.noted)
     }
 
-    /// The key that signs, or the one that waits to, and whether it may.
+    /// The key that signs, or the one that waits to.
+    pub(super) fn current(&self) -> Option<&Key> {
+        self.signing().or_else(|| self.next())
+    }
+
+    /// The same as checks need it, and whether it may sign.
     pub(super) fn signs(&self) -> Option<(Arc<Minter>, bool)> {
-        let key = self.signing().or_else(|| self.next())?;
+        let key = self.current()?;
         Some((Arc::clone(&key.minter), key.signs.is_some()))
     }
 

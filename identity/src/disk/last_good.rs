@@ -10,8 +10,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use files::OpenError;
 use serde::{Deserialize, Serialize};
 
+use crate::algorithm::Algorithm;
 use crate::config::{KeySource, ProviderConfig};
-use crate::keyring::JwksRefused;
+use crate::keyring::{JwksRefused, KeyRing};
 
 /// A document of 256 KiB, escaped.
 const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
@@ -19,16 +20,22 @@ const FORMAT: u32 = 1;
 /// Seconds by which the clock may have been set back since the file was written.
 const CLOCK_BACK_SECONDS: i64 = 300;
 
+/// Why a file is not used, or could not be written. Names the file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LastGoodError {
+pub enum LastGoodError {
+    /// The system's words.
     #[error("{0}: {1}")]
     Io(String, io::Error),
+    /// Others could have written it.
     #[error("{0}: {1}")]
     Exposed(String, OpenError),
+    /// Damaged, or of another configuration.
     #[error("{0}: {1}")]
     Refused(String, &'static str),
-    #[error("{0}")]
-    Keys(JwksRefused),
+    /// It holds no usable key.
+    #[error("{0}: {1}")]
+    Keys(String, JwksRefused),
+    /// The program ends.
     #[error("interrupted")]
     Interrupted,
 }
@@ -36,15 +43,15 @@ pub(super) enum LastGoodError {
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Stored {
+struct Stored {
     format: u32,
     provider: String,
     /// The configured address that the document came from: another configuration must not find it.
     origin: String,
-    pub(super) fetched_at: i64,
+    fetched_at: i64,
     /// Over origin, time and document, hexadecimal: against damage, not against forgery.
     sha256: String,
-    pub(super) document: String,
+    document: String,
 }
 
 impl Stored {
@@ -63,26 +70,45 @@ impl Stored {
 
 /// One provider's file.
 #[derive(Clone, Debug)]
-pub(super) struct LastGood {
+pub struct LastGood {
     directory: PathBuf,
     path: PathBuf,
     provider: String,
     origin: String,
+    algorithm: Algorithm,
 }
 
 impl LastGood {
-    pub(super) fn new(directory: &Path, config: &ProviderConfig) -> Self {
+    /// The file of a provider as it is configured, in `directory`.
+    #[must_use]
+    pub fn new(directory: &Path, config: &ProviderConfig) -> Self {
         let (KeySource::Jwks(origin) | KeySource::Discovery { url: origin, .. }) = &config.endpoints.source;
         Self {
             directory: directory.to_owned(),
             path: directory.join(format!("keys-{}.json", config.id)),
             provider: config.id.as_str().to_owned(),
             origin: origin.clone(),
+            algorithm: config.algorithm(),
         }
     }
 
-    /// The stored set; `None` if there is no file.
-    pub(super) fn load(&self, now: i64) -> Result<Option<Stored>, LastGoodError> {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The stored keys; `None` if there is no file. `now` is in seconds since 1970.
+    pub fn load(&self, now: i64) -> Result<Option<KeyRing>, LastGoodError> {
+        let Some(stored) = self.read(now)? else {
+            return Ok(None);
+        };
+        KeyRing::parse(stored.document.as_bytes(), self.algorithm, stored.fetched_at)
+            .map(Some)
+            .map_err(|refused| LastGoodError::Keys(self.path.display().to_string(), refused))
+    }
+
+    fn read(&self, now: i64) -> Result<Option<Stored>, LastGoodError> {
         let file = match files::open(&self.path) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(None),
@@ -110,8 +136,8 @@ impl LastGood {
         Ok(Some(stored))
     }
 
-    /// Replaces the file as a whole, durable before it is visible.
-    pub(super) fn save(&self, document: &[u8], fetched_at: i64) -> Result<(), LastGoodError> {
+    /// Replaces the file as a whole, durable before it is visible. `fetched_at` is in seconds since 1970.
+    pub fn save(&self, document: &[u8], fetched_at: i64) -> Result<(), LastGoodError> {
         let mut stored = Stored {
             format: FORMAT,
             provider: self.provider.clone(),

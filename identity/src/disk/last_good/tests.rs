@@ -12,11 +12,8 @@ fn last_good(directory: &Path, at: usize) -> LastGood {
     )
 }
 
-fn reason(result: Result<Option<Stored>, LastGoodError>) -> String {
-    result
-        .map(|stored| stored.map(|stored| stored.fetched_at))
-        .unwrap_err()
-        .to_string()
+fn reason(result: Result<Option<KeyRing>, LastGoodError>) -> String {
+    result.unwrap_err().to_string()
 }
 
 #[test]
@@ -29,10 +26,12 @@ fn what_is_saved_is_loaded_by_its_owner_alone() {
     file.save(&document, NOW - 5).unwrap();
     file.save(&document, NOW).unwrap();
     let stored = file.load(NOW).unwrap().unwrap();
-    assert_eq!(
-        (stored.fetched_at, stored.document.as_bytes()),
-        (NOW, document.as_slice())
-    );
+    let expected = KeyRing::parse(&document, file.algorithm, NOW).unwrap();
+    assert_eq!(stored.fetched_at(), NOW);
+    assert!(stored.same_keys(&expected));
+    file.save(br#"{"keys":[]}"#, NOW).unwrap();
+    assert!(reason(file.load(NOW)).contains("no usable key"));
+    file.save(&document, NOW).unwrap();
     assert_eq!(fs::metadata(&file.path).unwrap().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(&keys).unwrap().mode() & 0o777, 0o700);
     assert_eq!(
