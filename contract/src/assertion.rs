@@ -40,6 +40,18 @@ pub enum CbaMode {
     Off,
 }
 
+impl CbaMode {
+    /// The name, as in settings and in `/readyz`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// The claims of a routing assertion (a compact JWS, EdDSA, `typ` = [`TYP`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -20,6 +20,8 @@
 //! [`decide`](decide::decide) runs the steps in this order on one snapshot; the first [`denial`] ends it. [`explain`] takes
 //! the same walk and tells operators what it saw.
 //!
+//! [`readiness`]: whether there is what a decision needs.
+//!
 //! Beside it, with the feature `settings`: the settings that every packaging reads alike, and the policy file.
 
 pub mod denial;
@@ -49,6 +51,8 @@ pub mod shadow;
 pub mod fairness;
 
 pub mod explain;
+
+pub mod readiness;
 
 #[cfg(feature = "settings")]
 pub mod settings;

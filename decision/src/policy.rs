@@ -32,6 +32,18 @@ pub enum AuthMode {
     Disabled,
 }
 
+impl AuthMode {
+    /// The name, as in settings and in `/readyz`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// What a route asks of its caller.
 #[derive(Debug)]
 pub enum Class {

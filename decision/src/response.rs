@@ -66,6 +66,8 @@ pub fn request_headers<'r>(
 pub struct Denial {
     /// HTTP status.
     pub status: u16,
+    /// What a client that speaks gRPC gets in its place.
+    pub grpc_status: u8,
     /// Response headers.
     pub headers: Vec<(&'static str, String)>,
     /// The envelope.
@@ -95,9 +97,22 @@ impl Denial {
         }
         Self {
             status: code.status(),
+            grpc_status: grpc_status(code),
             headers,
             body: body(code, request_id),
         }
+    }
+}
+
+/// The status of gRPC: INVALID_ARGUMENT, UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE or PERMISSION_DENIED, and never
+/// OK.
+const fn grpc_status(code: Code) -> u8 {
+    match code.status() {
+        400 => 3,
+        401 => 16,
+        429 => 8,
+        503 => 14,
+        _ => 7,
     }
 }
 
@@ -220,6 +235,14 @@ mod tests {
             assert!(denial.body.contains(r#""code":"unauthenticated""#) && denial.body.contains("r-1"));
             assert!(!denial.body.contains("JWS") && !denial.body.contains("revoked"));
         }
+    }
+
+    #[test]
+    fn no_code_is_good_news_to_a_grpc_client() {
+        for code in Code::ALL {
+            assert!((1..=16).contains(&grpc_status(*code)), "{code}");
+        }
+        assert_eq!(Denial::of(&DenyReason::Moving, "").grpc_status, 14);
     }
 
     #[test]

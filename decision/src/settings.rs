@@ -84,22 +84,14 @@ impl Rules {
         );
         let auth_mode = p.choice(
             AUTH_MODE.name,
-            &[
-                ("required", AuthMode::Required),
-                ("optional", AuthMode::Optional),
-                ("disabled", AuthMode::Disabled),
-            ],
+            &[AuthMode::Required, AuthMode::Optional, AuthMode::Disabled].map(|mode| (mode.as_str(), mode)),
         );
         if auth_mode != AuthMode::Required && environment != Environment::Dev {
             p.error("AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev");
         }
         let cba_mode = p.choice(
             CBA_MODE.name,
-            &[
-                ("enforce", CbaMode::Enforce),
-                ("audit", CbaMode::Audit),
-                ("off", CbaMode::Off),
-            ],
+            &[CbaMode::Enforce, CbaMode::Audit, CbaMode::Off].map(|mode| (mode.as_str(), mode)),
         );
         Self {
             auth_mode,

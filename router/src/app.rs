@@ -229,6 +229,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     }
     background.spawn(signing.run(metrics.clone(), stopped()));
     background.spawn(xds.clone().follow(stopped().fired()));
+    if let Some(dir) = state_dir {
+        let writing = xds
+            .clone()
+            .write_files(dir.to_path_buf(), metrics.clone(), stopped().fired());
+        background.spawn(writing);
+    }
     background.spawn(shadow::follow(
         edge.shadow.clone(),
         opened.clone(),

@@ -3,7 +3,7 @@
 //! A `CheckResponse` has combinations that fail open (`OK` with a denied response, or an empty message), so responses
 //! are built here from the closed [`Decision`] type and nowhere else.
 
-use contract::Code;
+use contract::header;
 use decision::response::{Denial, request_headers};
 use decision::{Decision, DenyReason, Route};
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -26,7 +26,7 @@ pub fn check_response(outcome: &Outcome<'_, '_>) -> CheckResponse {
 
 fn allowed(route: &Route<'_>, strip_token: bool) -> CheckResponse {
     // `headers_to_remove` runs after the sets: a header stands in one of the two lists only.
-    let mut headers = Vec::with_capacity(contract::header::IDENTITY.len() + 1);
+    let mut headers = Vec::with_capacity(header::IDENTITY.len() + 1);
     let mut headers_to_remove = Vec::new();
     request_headers(route, strip_token, |name, value| match value {
         Some(value) => headers.push(overwrite(name, value.into_owned())),
@@ -50,11 +50,10 @@ fn allowed(route: &Route<'_>, strip_token: bool) -> CheckResponse {
 #[must_use]
 pub fn refused(reason: &DenyReason, request_id: &str) -> CheckResponse {
     let denial = Denial::of(reason, request_id);
-    let code = reason.code();
     let response = DeniedHttpResponse {
         // Envoy's StatusCode enum has the HTTP numbers.
         status: Some(HttpStatus {
-            code: i32::from(code.status()),
+            code: denial.status.into(),
         }),
         headers: denial
             .headers
@@ -71,7 +70,8 @@ pub fn refused(reason: &DenyReason, request_id: &str) -> CheckResponse {
     };
     CheckResponse {
         status: Some(rpc::Status {
-            code: grpc_code(code).into(),
+            // Envoy hands it on to clients that speak gRPC.
+            code: denial.grpc_status.into(),
             ..rpc::Status::default()
         }),
         http_response: Some(response),
@@ -90,16 +90,6 @@ fn overwrite(name: &str, value: String) -> HeaderValueOption {
         }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
         ..HeaderValueOption::default()
-    }
-}
-
-const fn grpc_code(code: Code) -> tonic::Code {
-    match code.status() {
-        400 => tonic::Code::InvalidArgument,
-        401 => tonic::Code::Unauthenticated,
-        429 => tonic::Code::ResourceExhausted,
-        503 => tonic::Code::Unavailable,
-        _ => tonic::Code::PermissionDenied,
     }
 }
 

@@ -32,7 +32,7 @@ const PROPAGATION_BUCKETS: [f64; 12] = [
 ];
 
 /// What can fail in the background.
-const SOURCES: [&str; 4] = ["certificates", "heartbeat", "policy", "staged"];
+const SOURCES: [&str; 5] = ["certificates", "envoy_files", "heartbeat", "policy", "staged"];
 
 /// Every metric of the router.
 #[derive(Clone)]

@@ -5,7 +5,8 @@
 //! 2. [`resources`]: that state in Envoy's types: a cluster per cell, and one closed map from cell header to cluster;
 //! 3. [`stream`]: one Envoy's conversation as a pure state machine: add clusters, map them, then drop old ones;
 //! 4. [`serve`]: tonic around it, a bounded task per Envoy, which may talk at a bounded [`pace`];
-//! 5. [`envoys`]: who is connected, what they acknowledged and refused: a cell becomes active, and a tenant moves, only
+//! 5. [`disk`]: the same state in files, for Envoys that decide by themselves;
+//! 6. [`envoys`]: who is connected, what they acknowledged and refused: a cell becomes active, and a tenant moves, only
 //!    after every connected Envoy has what the decision relies on.
 
 mod desired;
@@ -18,8 +19,11 @@ mod pace;
 
 mod serve;
 
+mod disk;
+
 mod envoys;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,6 +34,7 @@ use prometheus_client::metrics::counter::Counter;
 use registry::{Reader, Version};
 use tokio::sync::watch;
 
+use crate::telemetry::Metrics;
 use desired::Desired;
 use envoys::Envoys;
 pub use serve::Ads;
@@ -105,6 +110,19 @@ impl Xds {
             tracing::warn!(%reason, "not given to Envoy");
         }
         self.desired.send_replace(Some(desired));
+    }
+
+    /// Writes each state that [`Self::follow`] derives into `state_dir`, until `shutdown`, for Envoys that read it there.
+    pub async fn write_files(
+        self,
+        state_dir: PathBuf,
+        metrics: Metrics,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::select! {
+            () = disk::follow(state_dir, self.desired.subscribe(), metrics) => {}
+            () = shutdown => {}
+        }
     }
 
     /// The gRPC service. Its listener needs HTTP/2 keepalive, so that an Envoy that vanished without a word stops

@@ -36,6 +36,8 @@ pub(super) use cluster::cluster;
 pub(super) const ROUTE_CONFIGURATION: &str = "edge";
 /// The cluster in `envoy.yaml` that is this router's HTTP listener.
 const ROUTER_HTTP: &str = "tenant-router-http";
+/// The filter in `envoy-module.yaml` that decides in ext_authz's place.
+const MODULE: &str = "alphaswarm.tenant_router";
 
 /// As in `envoy.yaml`; a route's own value wins over the listener's, so it is said again where it counts.
 const STREAM_IDLE: Duration = seconds(300);
@@ -63,7 +65,7 @@ fn healthz() -> Route {
         specifier: Some(core_v3::data_source::Specifier::InlineString(text.to_owned())),
         ..Default::default()
     };
-    unchecked(
+    let mut route = unchecked(
         "/healthz",
         route_v3::route::Action::DirectResponse(route_v3::DirectResponseAction {
             status: 200,
@@ -76,9 +78,19 @@ fn healthz() -> Route {
                 ..Default::default()
             }),
         }),
-    )
+    );
+    let off = route_v3::FilterConfig {
+        disabled: true,
+        ..Default::default()
+    };
+    route
+        .typed_per_filter_config
+        .insert(MODULE.to_owned(), any(&off));
+    route
 }
 
+/// The router's own word. The module answers in its place, so that it stays in the chain: an Envoy that decides by itself
+/// is ready without the router.
 fn readyz() -> Route {
     unchecked(
         "/readyz",
@@ -91,7 +103,7 @@ fn readyz() -> Route {
     )
 }
 
-/// A route for exactly `GET path`, without a decision: for health paths only.
+/// A route for exactly `GET path`, without a callout for a decision: for health paths only.
 fn unchecked(path: &str, action: route_v3::route::Action) -> Route {
     let off = ExtAuthzPerRoute {
         r#override: Some(ext_authz_per_route::Override::Disabled(true)),
@@ -251,4 +263,56 @@ pub(super) fn cluster_type() -> String {
 /// The type URL of route configurations.
 pub(super) fn route_type() -> String {
     RouteConfiguration::type_url()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The configuration of the packaging that reads these resources from files.
+    const YAML: &str = include_str!("../../../envoy/envoy-module.yaml");
+
+    #[test]
+    fn the_modules_configuration_has_the_names_that_are_published() {
+        let lines: Vec<&str> = YAML.lines().map(str::trim).collect();
+        assert!(lines.contains(&format!("- name: {MODULE}").as_str()));
+        assert!(lines.contains(&format!("route_config_name: {ROUTE_CONFIGURATION}").as_str()));
+        let state_dir = std::path::Path::new("/var/lib/alphaswarm-router");
+        let directory = files::state::envoy(state_dir);
+        for file in [
+            files::state::envoy_clusters(state_dir),
+            files::state::envoy_routes(state_dir),
+        ] {
+            let source = format!(
+                "path_config_source: {{ path: {}, watched_directory: {{ path: {} }} }}",
+                file.display(),
+                directory.display()
+            );
+            assert!(YAML.contains(&source), "{source}");
+        }
+    }
+
+    #[test]
+    fn only_health_paths_go_undecided() {
+        let any = route_configuration(&BTreeMap::from([("a".to_owned(), "cell/a".to_owned())]), &[]);
+        let config = RouteConfiguration::decode(any.value.as_slice()).unwrap();
+        let off: Vec<(&str, Vec<&str>)> = config.virtual_hosts[0]
+            .routes
+            .iter()
+            .map(|route| {
+                let mut filters: Vec<&str> =
+                    route.typed_per_filter_config.keys().map(String::as_str).collect();
+                filters.sort_unstable();
+                (route.name.as_str(), filters)
+            })
+            .collect();
+        assert_eq!(
+            off,
+            [
+                ("healthz", vec![MODULE, "envoy.filters.http.ext_authz"]),
+                ("readyz", vec!["envoy.filters.http.ext_authz"]),
+                ("cells", vec![]),
+            ]
+        );
+    }
 }
