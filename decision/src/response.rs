@@ -200,7 +200,10 @@ mod tests {
     #[test]
     fn credentials_are_taken_away_where_they_are_to_be() {
         let kept = edits(&route(ProtocolRewrite::Set("chat".to_owned())), false);
-        assert_eq!(kept.get(header::WEBSOCKET_PROTOCOL), Some(&Some("chat".to_owned())));
+        assert_eq!(
+            kept.get(header::WEBSOCKET_PROTOCOL),
+            Some(&Some("chat".to_owned()))
+        );
         assert!(!kept.contains_key(header::AUTHORIZATION) && !kept.contains_key(header::ACCESS_ASSERTION));
         let stripped = edits(&route(ProtocolRewrite::Remove), true);
         for name in [
@@ -220,7 +223,10 @@ mod tests {
             ..route(ProtocolRewrite::Keep)
         };
         let edits = edits(&route, false);
-        assert_eq!(edits.get(header::CELL), Some(&Some("platform:console".to_owned())));
+        assert_eq!(
+            edits.get(header::CELL),
+            Some(&Some("platform:console".to_owned()))
+        );
         assert_eq!(edits.get(header::TENANT), Some(&None));
     }
 

@@ -144,7 +144,10 @@ pub struct ProviderConfig {
     pub(crate) challenge: Arc<Challenge>,
     #[cfg_attr(
         not(feature = "disk"),
-        expect(dead_code, reason = "only who fetches keys, or reads what was fetched, asks where they are from")
+        expect(
+            dead_code,
+            reason = "only who fetches keys, or reads what was fetched, asks where they are from"
+        )
     )]
     pub(crate) endpoints: Endpoints,
 }

@@ -82,4 +82,6 @@ pub use redact::Secret;
 pub use refusal::{Refusal, Rule};
 pub use scopes::Operators;
 pub use step_up::{Challenge, ClaimsChallenge};
-pub use verify::{CacheOptions, CacheStatus, Identity, KeysFrom, ProviderStatus, Slot, VerifiedToken};
+pub use verify::{
+    CacheOptions, CacheStatus, Identity, KeysFrom, ProviderStatus, Slot, VerifiedToken, unix_now,
+};

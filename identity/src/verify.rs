@@ -24,8 +24,8 @@ use crate::unverified::MAX_TOKEN_BYTES;
 use cache::{KeyHasher, Refused, TokenKey};
 use counts::{Counts, Found};
 pub(crate) use full::Step;
-pub use provider::{KeysFrom, ProviderStatus};
-pub(crate) use provider::{Provider, unix_now};
+pub(crate) use provider::Provider;
+pub use provider::{KeysFrom, ProviderStatus, unix_now};
 
 /// Where the token stood in the request. Each slot has its own providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -46,9 +46,7 @@ impl Readiness {
     /// The public report.
     #[must_use]
     pub fn report(&self) -> Report {
-        let report = self
-            .standing(&self.edge.registry.load())
-            .report(self.kept.word());
+        let report = self.standing(&self.edge.registry.load()).report(self.kept.word());
         if self.is_draining() {
             report.waiting_for(DRAINING)
         } else {

@@ -115,11 +115,14 @@ impl Signing {
         }
         let (minter, ready) = keys.signs().context("there is no signing key")?;
         let shown_at = state_dir.map(shown::path);
-        // Before anything is served: the key that an earlier run showed may have to wait again.
-        let shown = match (&shown_at, Showing::of(&keys, None)) {
-            (Some(path), Some(showing)) => Some(showing.write(path, router_id)?),
-            _ => None,
-        };
+        let mut shown = None;
+        if let Some(path) = &shown_at {
+            shown = Shown::read(path, router_id);
+            // Before anything is served: the key that an earlier run showed may have to wait again.
+            if let Some(showing) = Showing::of(&keys, shown.as_ref()) {
+                shown = Some(showing.write(path, router_id)?);
+            }
+        }
         let signing = Self {
             router_id: router_id.to_owned(),
             rules,

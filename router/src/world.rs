@@ -11,6 +11,7 @@ use decision::{
     Attributes, AuthMode, CbaMode, Decision, DenyReason, Fairness, Policy, World, decide, decide_beside,
     explain,
 };
+pub use identity::unix_now as unix_seconds;
 use identity::{Explanation, Identity, Minter};
 use registry::{Reader, Snapshot};
 
@@ -129,13 +130,6 @@ impl Edge {
             .staleness()
             .is_some_and(|age| age <= self.registry_max_staleness)
     }
-}
-
-/// Seconds since 1970 by the system clock. A clock before 1970 reads as 0, where every token is "not yet valid".
-#[must_use]
-pub fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since 1970 by the system clock.

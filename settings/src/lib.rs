@@ -338,6 +338,11 @@ mod tests {
         assert_eq!((mode, age), (1, MAX_STALENESS));
         assert_eq!(settings.listen("PORT", 80, 1).port(), 81);
         assert_eq!(settings.errors.len(), 1);
-        assert!(settings.errors.iter().all(|error| error.starts_with("AGE: \"soon\"")));
+        assert!(
+            settings
+                .errors
+                .iter()
+                .all(|error| error.starts_with("AGE: \"soon\""))
+        );
     }
 }

@@ -94,6 +94,24 @@ fn dependencies_point_one_way() {
         &["service", "router", "cli", "devkit", "cells", "edge"],
     );
     assert_free_of("router", &["cli", "devkit", "cells", "edge"]);
+    assert_free_of(
+        "settings",
+        &[
+            "registry", "decision", "service", "router", "cli", "devkit", "cells", "edge",
+        ],
+    );
+    assert_free_of(
+        MODULE,
+        &[
+            "service",
+            "router",
+            "cli",
+            "devkit",
+            "cells",
+            "edge",
+            "conformance",
+        ],
+    );
     assert_free_of("edge", &["decision", "router", "cli", "devkit", "cells"]);
     assert_free_of("cells", &["decision", "router", "cli", "devkit", "edge"]);
     // A cell in Rust links its admission without what our own servers share.
@@ -105,23 +123,29 @@ fn dependencies_point_one_way() {
     assert_free_of("cli", &["decision", "router", "devkit", "cells", "edge"]);
 }
 
+/// What Envoy loads into its own process.
+const MODULE: &str = "tenant-router-module";
+
+/// Runtimes, network clients and servers, databases.
+const IO: [&str; 8] = [
+    "tokio",
+    "hyper",
+    "hyper-util",
+    "tonic",
+    "sqlx",
+    "sqlx-core",
+    "axum",
+    "reqwest",
+];
+
 #[test]
 fn no_io_below_the_decision() {
-    for pure in ["contract", "identity", "registry", "decision"] {
-        assert_free_of(
-            pure,
-            &[
-                "tokio",
-                "hyper",
-                "hyper-util",
-                "tonic",
-                "sqlx",
-                "sqlx-core",
-                "axum",
-                "reqwest",
-            ],
-        );
+    for pure in ["contract", "identity", "registry", "settings", "decision", MODULE] {
+        assert_free_of(pure, &IO);
     }
+    // It does decide, from files.
+    let module = closure(MODULE);
+    assert!(["decision", "files"].iter().all(|name| module.contains(*name)));
     // Reading the registry from disk is for programs without a runtime, too.
     let on_disk = closure_with("registry", "disk");
     assert!(on_disk.contains("files"));
@@ -135,7 +159,7 @@ fn no_io_below_the_decision() {
 
 #[test]
 fn one_crypto_backend() {
-    for program in ["router", "cli", "devkit"] {
+    for program in ["router", "cli", "devkit", MODULE] {
         assert_free_of(program, &["ring", "openssl", "openssl-sys", "native-tls"]);
     }
 }

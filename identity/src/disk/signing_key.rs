@@ -35,7 +35,9 @@ pub enum SigningKeyError {
     #[error("{0}")]
     Open(#[from] OpenError),
     /// Others can read it.
-    #[error("others may read it (mode {0:o}): if nobody has, chmod 600 it, else delete assertion-keys.json and restart the router")]
+    #[error(
+        "others may read it (mode {0:o}): if nobody has, chmod 600 it, else delete assertion-keys.json and restart the router"
+    )]
     Readable(u32),
     /// It holds no key of this program.
     #[error("damaged; the router writes it anew when it starts")]

@@ -130,8 +130,10 @@ impl Provider {
     }
 }
 
-/// Seconds since 1970 by the wall clock, for status only; a check brings its own time.
-pub(crate) fn unix_now() -> i64 {
+/// Seconds since 1970 by the wall clock. A clock before 1970 reads as 0, where every token is "not yet valid". Nothing in
+/// this crate judges a token by it: a check brings its own time.
+#[must_use]
+pub fn unix_now() -> i64 {
     let elapsed = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -49,6 +49,17 @@ impl Showing {
     }
 }
 
+impl Shown {
+    /// What an earlier run left. `None` where it is anything else than a key of this router: then it is written anew.
+    pub(super) fn read(path: &Path, router_id: &str) -> Option<Self> {
+        let found = signing_key::read(path).ok().flatten()?;
+        (found.minter.router_id() == router_id).then(|| Self {
+            kid: found.minter.kid().to_owned(),
+            signs: found.signs,
+        })
+    }
+}
+
 pub(super) fn path(state_dir: &Path) -> PathBuf {
     files::state::signing_key(state_dir)
 }
@@ -96,6 +107,8 @@ mod tests {
             }
             let read = signing_key::read(&path).unwrap().unwrap();
             assert_eq!(read.signs, signs, "{now}");
+            assert_eq!(Shown::read(&path, "router-1"), shown, "for the next start");
+            assert_eq!(Shown::read(&path, "router-2"), None);
             kids.push(read.minter.kid().to_owned());
         }
         kids.dedup();

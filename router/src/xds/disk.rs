@@ -83,7 +83,11 @@ impl Written {
             self.write_clusters(state_dir, wanted, clusters).await?;
         }
         let routes = &wanted.content.routes;
-        if self.content.as_ref().is_none_or(|content| content.routes != *routes) {
+        if self
+            .content
+            .as_ref()
+            .is_none_or(|content| content.routes != *routes)
+        {
             let response = DiscoveryResponse {
                 version_info: wanted.version_info(),
                 resources: vec![routes.resource.clone()],

@@ -113,12 +113,7 @@ impl Xds {
     }
 
     /// Writes each state that [`Self::follow`] derives into `state_dir`, until `shutdown`, for Envoys that read it there.
-    pub async fn write_files(
-        self,
-        state_dir: PathBuf,
-        metrics: Metrics,
-        shutdown: impl Future<Output = ()>,
-    ) {
+    pub async fn write_files(self, state_dir: PathBuf, metrics: Metrics, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = disk::follow(state_dir, self.desired.subscribe(), metrics) => {}
             () = shutdown => {}

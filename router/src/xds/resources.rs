@@ -83,9 +83,7 @@ fn healthz() -> Route {
         disabled: true,
         ..Default::default()
     };
-    route
-        .typed_per_filter_config
-        .insert(MODULE.to_owned(), any(&off));
+    route.typed_per_filter_config.insert(MODULE.to_owned(), any(&off));
     route
 }
 

@@ -20,6 +20,8 @@ fn broken(text: &str, old: &str, new: &str) -> (String, usize) {
 fn what_we_ship_passes() {
     let edge = check::check(&shipped("envoy.yaml")).unwrap();
     assert!(edge.is_empty(), "{edge:#?}");
+    let inside = check::check(&shipped("envoy-module.yaml")).unwrap();
+    assert!(inside.is_empty(), "{inside:#?}");
     let http = check::check(&shipped("resolve-http.yaml")).unwrap();
     let rules: Vec<&str> = http.iter().map(|finding| finding.rule).collect();
     // It is for Envoys that cannot speak gRPC to the router, which is how a router hears of streams and health.
