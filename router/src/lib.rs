@@ -17,6 +17,9 @@
 //! [`heartbeat`], which publishes the keys of [`signing`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
 //! [`access_log`] with its [`streams`]);
 //! [`telemetry`].
+//!
+//! With a state directory the module in Envoy on the same host decides by what is written there: the registry ([`kept`]),
+//! provider keys, the signing key ([`signing`]), Envoy's clusters and routes ([`xds`]).
 
 pub mod overload;
 
