@@ -61,7 +61,7 @@ pub(super) async fn follow(
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(LINGER), if lingering.is_some() => {
-                // The routes have been without them for a while; what fails is tried again with the next change.
+                // The routes have been without them for a while. What fails is tried again a moment later.
                 if let Some(wanted) = lingering {
                     let _ = written.write_clusters(&state_dir, wanted, wanted.content.clusters.clone()).await;
                 }
