@@ -5,20 +5,22 @@ CARGO := cargo
 # One profile for programs and tests: nothing is compiled twice.
 PROFILE := --release --locked
 
-.PHONY: help up build test lint unit e2e tools test-long bench fuzz chaos soak deny clean
+.PHONY: help up build test lint unit e2e module tools test-long bench fuzz chaos soak deny clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# The libraries, too: one of them is Envoy's module.
 build: ## every program, into target/release
-	$(CARGO) build $(PROFILE) --workspace --bins
+	$(CARGO) build $(PROFILE) --workspace --bins --lib
 
-up: build ## the whole stack in the foreground; Ctrl-C stops it
-	@exec target/release/alphaswarm up $(ARGS)
+up: build ## the whole stack in the foreground, Ctrl-C stops it: PACKAGING=module decides inside Envoy
+	@exec target/release/alphaswarm up $(if $(PACKAGING),--packaging $(PACKAGING)) $(ARGS)
 
 test: tools lint build ## what CI runs: formatting, clippy, every test on real parts
 	@rm -f target/skipped
 	$(CARGO) test $(PROFILE) --workspace
+	$(MAKE) --no-print-directory module
 	@if [ -s target/skipped ]; then echo "skipped:"; sort -u target/skipped; else echo "skipped suites: none"; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -32,6 +34,12 @@ unit: tools ## unit and property tests only
 
 e2e: tools build ## end-to-end tests only: real Envoy, nginx, our programs
 	$(CARGO) test $(PROFILE) --workspace --test edge
+
+# Stacks decide inside Envoy; what these suites expect is the same.
+SUITES := good_tokens:: bad_tokens:: spoofing:: step_up:: revocation:: policy_reload:: moves_by_hand:: driven_moves:: \
+	assertions:: cell_bound::
+module: tools build ## the end-to-end suites of the decision once more, decided inside Envoy
+	ALPHASWARM_PACKAGING=module $(CARGO) test $(PROFILE) --workspace --test edge -- $(SUITES)
 
 tools: ## what the end-to-end tests need beside Rust
 	@bash e2e/tools.sh

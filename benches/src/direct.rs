@@ -17,8 +17,9 @@ use prost::Message as _;
 use tonic::transport::Channel;
 
 use crate::report::Figure;
+use crate::rig::Rig;
 use crate::rounds::median;
-use crate::variants::{Rig, Variant};
+use crate::variants::Variant;
 
 /// Checks under way at a time.
 const IN_FLIGHT: usize = 32;

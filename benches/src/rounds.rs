@@ -14,10 +14,14 @@ use devkit::stack::header_value;
 use hdrhistogram::Histogram;
 
 use crate::report::{Figure, Target};
-use crate::variants::{Rig, Variant};
+use crate::rig::Rig;
+use crate::variants::Variant;
 
 /// The design's price of a decision over an empty answer.
 const SERVER_RATIO: f64 = 1.15;
+/// The module's price over that of Envoy's own check of tokens, and over that of a callout.
+const MODULE_OVER_JWT: f64 = 1.0;
+const MODULE_OVER_CALLOUT: f64 = 0.1;
 /// More failures than this and the figures say nothing.
 const FAILURES: f64 = 0.001;
 /// The longest latency that is told apart, in µs.
@@ -132,11 +136,10 @@ pub async fn run(rig: &Rig, loading: Loading, progress: &Progress) -> anyhow::Re
 fn usage(rig: &Rig) -> anyhow::Result<BTreeMap<u32, Duration>> {
     let mut usage = BTreeMap::new();
     for variant in Variant::ALL {
-        for pid in [Some(rig.envoy(variant)?), rig.server(variant)?]
-            .into_iter()
-            .flatten()
-        {
-            usage.insert(pid, cpu::usage(pid)?.cpu);
+        let envoy = rig.envoy(variant)?;
+        usage.insert(envoy, cpu::of_threads(envoy)?);
+        if let Some(server) = rig.server(variant)? {
+            usage.insert(server, cpu::usage(server)?.cpu);
         }
     }
     Ok(usage)
@@ -239,6 +242,23 @@ fn figures(
             ));
         }
     }
+    let envoy = |variant: Variant| measured.get(variant.as_str()).map_or(0.0, |of| median(&of.envoy));
+    let added = |variant| envoy(variant) - envoy(Variant::None);
+    let callout = added(Variant::NoOp) + servers.get("noop").copied().unwrap_or_default();
+    for (over, base, target) in [
+        ("jwt_cached", added(Variant::JwtCached), MODULE_OVER_JWT),
+        ("callout", callout, MODULE_OVER_CALLOUT),
+    ] {
+        figures.push(
+            Figure::new(
+                format!("check.module_over_{over}"),
+                added(Variant::Module) / base,
+                "ratio",
+                &format!("{at}; what the module adds to Envoy's CPU, over what {over} adds (a callout: to Envoy and the no-op server together)"),
+            )
+            .target(Target::AtMost(target)),
+        );
+    }
     if let (Some(noop), Some(router)) = (servers.get("noop"), servers.get("router")) {
         figures.push(
             Figure::new(
@@ -261,7 +281,7 @@ fn table(
 ) -> anyhow::Result<String> {
     let mut text = format!(
         "end to end, {} requests a second, CPU in µs for each request (median, range of {} rounds), latency in ms\n\n\
-         {:8} {:>22} {:>22} {:>11} {:>8} {:>8} {:>8} {:>8}\n",
+         {:10} {:>22} {:>22} {:>11} {:>8} {:>8} {:>8} {:>8}\n",
         loading.rate, loading.rounds, "", "Envoy", "authz server", "less idle", "p50", "p90", "p99", "p99.9"
     );
     for variant in Variant::ALL {
@@ -285,7 +305,7 @@ fn table(
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:8} {:>22} {:>22} {net:>11} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+            "{:10} {:>22} {:>22} {net:>11} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
             variant.as_str(),
             cpu(&of.envoy),
             cpu(&of.server),

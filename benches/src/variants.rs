@@ -1,31 +1,21 @@
-//! The Envoys that are compared. Each runs the production configuration with the same two edits, and differs from the
-//! others only in its ext_authz filter.
+//! The Envoys that are compared. Each runs the production configuration with the same edits, and differs from the
+//! others only in the filter that decides.
 //!
 //! The common edits: routes are static (any path is answered by Envoy itself with 200), because without a decision there
 //! is no cell to go to, and a cell's own cost would only blur the difference; everything else stays, the xDS stream of
 //! clusters, access log, header mutations and overload manager included.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use contract::dev::Minted;
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use contract::port;
-use devkit::envoy::{self, Launch, config};
-use devkit::ports::Block;
-use devkit::process::{Program, Spec};
-use devkit::progress::Progress;
-use devkit::reaper::Reaper;
-use devkit::stack::{self, Part, Stack};
-use devkit::{exchange, place};
-use http::Request;
+use devkit::exchange;
 
-/// A program's start, on a busy machine.
-const START: Duration = Duration::from_secs(60);
-/// One request while things start.
-const REQUEST: Duration = Duration::from_secs(5);
+/// The fetch of a key set.
+const FETCH: Duration = Duration::from_secs(5);
 
 const ROUTES: &str = "          rds:
             route_config_name: edge
@@ -37,6 +27,13 @@ const STATIC_ROUTES: &str = "          route_config:
             - name: edge
               domains: [\"*\"]
               routes: [{ match: { prefix: / }, direct_response: { status: 200, body: { inline_string: ok } } }]
+";
+/// The same in the configuration with the decision inside.
+const MODULE_ROUTES: &str = "          rds:
+            route_config_name: edge
+            config_source:
+              path_config_source: { path: /var/lib/alphaswarm-router/envoy/routes.pb, watched_directory: { path: /var/lib/alphaswarm-router/envoy } }
+              resource_api_version: V3
 ";
 const FILTER: &str = "          - name: envoy.filters.http.ext_authz\n";
 const NEXT_FILTER: &str = "          - name: envoy.filters.http.router\n";
@@ -50,6 +47,12 @@ pub enum Variant {
     NoOp,
     /// ext_authz asks the router, as in production.
     Router,
+    /// No callout: the module decides inside Envoy, by what the router publishes.
+    Module,
+    /// Envoy's own check of signature, issuer, audience and time; it knows no tenants.
+    Jwt,
+    /// The same, remembering tokens.
+    JwtCached,
     /// The production configuration as it is: the router decides and a demo cell answers. Not comparable with the
     /// others, which have no upstream.
     Stack,
@@ -57,7 +60,15 @@ pub enum Variant {
 
 impl Variant {
     /// In the order of a round.
-    pub const ALL: [Self; 4] = [Self::None, Self::NoOp, Self::Router, Self::Stack];
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::NoOp,
+        Self::Router,
+        Self::Module,
+        Self::Jwt,
+        Self::JwtCached,
+        Self::Stack,
+    ];
 
     /// Its name in figures.
     #[must_use]
@@ -66,29 +77,113 @@ impl Variant {
             Self::None => "none",
             Self::NoOp => "noop",
             Self::Router => "router",
+            Self::Module => "module",
+            Self::Jwt => "jwt",
+            Self::JwtCached => "jwt_cached",
             Self::Stack => "stack",
         }
     }
 
-    /// The production configuration with this variant's edits. `noop` is the port of the no-op server.
-    pub fn config(self, yaml: &str, noop: u16) -> anyhow::Result<String> {
-        if self == Self::Stack {
-            return Ok(yaml.to_owned());
+    /// Whether it lets nobody pass without a token.
+    pub(crate) const fn refuses(self) -> bool {
+        !matches!(self, Self::None | Self::NoOp)
+    }
+}
+
+/// What the variants' configurations are made of.
+pub(crate) struct Production {
+    /// `envoy.yaml`.
+    pub(crate) service: String,
+    /// `envoy-module.yaml`.
+    pub(crate) module: String,
+    /// The port of the no-op server.
+    pub(crate) noop: u16,
+    pub(crate) issuer: Issuer,
+}
+
+/// Who signed the token, as Envoy's own filter wants to know it.
+pub(crate) struct Issuer {
+    issuer: String,
+    audience: String,
+    /// The key set as it was fetched, on one line.
+    keys: String,
+}
+
+impl Production {
+    /// The production configuration with a variant's edits.
+    pub(crate) fn config(&self, variant: Variant) -> anyhow::Result<String> {
+        if variant == Variant::Stack {
+            return Ok(self.service.clone());
         }
-        let yaml = replace_once(yaml, ROUTES, STATIC_ROUTES)?;
-        match self {
-            Self::None => {
-                let (before, rest) = yaml.split_once(FILTER).context("no ext_authz filter")?;
-                let (_, after) = rest.split_once(NEXT_FILTER).context("no router filter")?;
-                Ok(format!("{before}{NEXT_FILTER}{after}"))
-            }
-            Self::NoOp => replace_once(
+        if variant == Variant::Module {
+            return replace_once(&self.module, MODULE_ROUTES, STATIC_ROUTES);
+        }
+        let yaml = replace_once(&self.service, ROUTES, STATIC_ROUTES)?;
+        let with = |filter: &str| {
+            let (before, rest) = yaml.split_once(FILTER).context("no ext_authz filter")?;
+            let (_, after) = rest.split_once(NEXT_FILTER).context("no router filter")?;
+            Ok(format!("{before}{filter}{NEXT_FILTER}{after}"))
+        };
+        match variant {
+            Variant::None => with(""),
+            Variant::Jwt => with(&self.issuer.filter("")),
+            Variant::JwtCached => with(
+                &self
+                    .issuer
+                    .filter("                  jwt_cache_config: { jwt_cache_size: 1000 }\n"),
+            ),
+            Variant::NoOp => replace_once(
                 &yaml,
                 &format!("port_value: {} ", port::ROUTER_GRPC),
-                &format!("port_value: {noop} "),
+                &format!("port_value: {} ", self.noop),
             ),
-            Self::Router | Self::Stack => Ok(yaml),
+            Variant::Router | Variant::Module | Variant::Stack => Ok(yaml),
         }
+    }
+}
+
+impl Issuer {
+    /// Of this token, whose keys the dev identity provider serves.
+    pub(crate) async fn of(token: &str, idp: SocketAddr) -> anyhow::Result<Self> {
+        let payload = token.split('.').nth(1).context("no token")?;
+        let claims: serde_json::Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload)?)?;
+        let text = |name: &str| claims[name].as_str().map(str::to_owned);
+        let issuer = text("iss").context("a token without an issuer")?;
+        let directory = issuer
+            .strip_suffix("/v2.0")
+            .and_then(|url| url.split_once("/entra/"))
+            .context("the token is not of Entra's kind")?
+            .1;
+        let keys = exchange::get(idp, &format!("/entra/{directory}/discovery/v2.0/keys"), FETCH).await?;
+        ensure!(keys.status.is_success(), "no keys: {}", keys.text());
+        Ok(Self {
+            keys: serde_json::to_string(&keys.json::<serde_json::Value>()?)?,
+            audience: text("aud").context("a token without an audience")?,
+            issuer,
+        })
+    }
+
+    /// Envoy's filter for it, with a further line.
+    fn filter(&self, more: &str) -> String {
+        let Self {
+            issuer,
+            audience,
+            keys,
+        } = self;
+        let keys = keys.replace('\'', "''");
+        format!(
+            "          - name: envoy.filters.http.jwt_authn
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers:
+                dev:
+                  issuer: \"{issuer}\"
+                  audiences: [\"{audience}\"]
+                  forward: true
+                  local_jwks: {{ inline_string: '{keys}' }}
+{more}              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: dev }} }}]
+"
+        )
     }
 }
 
@@ -96,201 +191,54 @@ fn replace_once(text: &str, from: &str, to: &str) -> anyhow::Result<String> {
     let found = text.matches(from).count();
     ensure!(
         found == 1,
-        "envoy.yaml has {found} times (needed: once) the text\n{from}"
+        "the configuration has {found} times (needed: once) the text\n{from}"
     );
     Ok(text.replace(from, to))
 }
 
-/// Everything that is measured, running. The programs end with it.
-pub struct Rig {
-    envoys: Vec<(Variant, Program, SocketAddr)>,
-    noop: Program,
-    /// The no-op server.
-    pub noop_address: SocketAddr,
-    /// The header of every request.
-    pub token: Minted,
-    first_request: PathBuf,
-    _blocks: Vec<Block>,
-    // Last: it kills what is left.
-    stack: Stack,
-}
-
-impl Rig {
-    /// Starts the stack, the no-op server and the three edited Envoys, and sees that each does what it should.
-    pub async fn start(progress: &Progress) -> anyhow::Result<Self> {
-        let stack = progress
-            .during("starting the stack", Stack::builder().start())
-            .await?;
-        let repository = place::repository()?;
-        let binary = envoy::locate(|name| std::env::var_os(name), &repository, progress).await?;
-        let yaml = std::fs::read_to_string(place::envoy_config(&repository))?;
-        let reaper = Arc::new(Reaper::start(&place::program(place::DEV)?)?);
-        let first_request = stack.state_dir().join("first-request.bin");
-
-        let mut blocks = Vec::new();
-        let mut block = || -> anyhow::Result<_> {
-            let block = Block::free()?;
-            let ports = block.ports();
-            blocks.push(block);
-            Ok(ports)
-        };
-        let noop_address = block()?.addr(port::ROUTER_GRPC);
-        let noop = Program::new(
-            Spec {
-                name: "noop-authz".to_owned(),
-                program: place::program("alphaswarm-noop-authz")?,
-                args: vec![
-                    noop_address.to_string().into(),
-                    stack.ports().addr(port::ROUTER_GRPC).to_string().into(),
-                    first_request.clone().into(),
-                ],
-                env: std::collections::BTreeMap::new(),
-                log: stack.state_dir().join("noop-authz.log"),
-                ready: None, // it speaks gRPC only; the first request through its Envoy tells
-            },
-            Arc::clone(&reaper),
-        );
-        noop.spawn()?;
-
-        let mut envoys = Vec::new();
-        for variant in [Variant::None, Variant::NoOp, Variant::Router] {
-            let own = block()?;
-            let config = variant.config(&yaml, noop_address.port())?;
-            let launch = Launch {
-                name: format!("envoy-{}", variant.as_str()),
-                binary: binary.clone(),
-                config: config::move_ports(&config, own, stack.ports())?,
-                folder: stack.state_dir().to_owned(),
-                concurrency: 1,
-                admin: own.addr(port::EDGE_ADMIN),
-            };
-            let program = Program::new(launch.prepare()?, Arc::clone(&reaper));
-            program.start(START).await?;
-            progress.say(&format!("{} is ready", program.name()));
-            envoys.push((variant, program, own.addr(port::EDGE)));
-        }
-        let token = stack.token("acme").await?;
-        let rig = Self {
-            envoys,
-            noop,
-            noop_address,
-            token,
-            first_request,
-            _blocks: blocks,
-            stack,
-        };
-        rig.check().await?;
-        Ok(rig)
-    }
-
-    /// Each variant lets the token pass, and only those that ask the router refuse a request without.
-    async fn check(&self) -> anyhow::Result<()> {
-        for variant in Variant::ALL {
-            self.until(variant, true, 200).await?;
-            let refuses = matches!(variant, Variant::Router | Variant::Stack);
-            self.until(variant, false, if refuses { 401 } else { 200 })
-                .await?;
-        }
-        ensure!(
-            self.first_request.is_file(),
-            "the no-op server was never asked: is it in the path?\n{}",
-            self.noop.log_tail(10)
-        );
-        Ok(())
-    }
-
-    async fn until(&self, variant: Variant, with_token: bool, status: u16) -> anyhow::Result<()> {
-        let until = Instant::now() + START;
-        loop {
-            let mut request = Request::get("/api/x").header("host", "localhost");
-            if with_token {
-                request = request.header(&self.token.header, stack::header_value(&self.token));
-            }
-            let answer =
-                exchange::send(self.edge(variant)?, request.body(Default::default())?, REQUEST).await;
-            let last = match answer {
-                Ok(answer) if answer.status.as_u16() == status => return Ok(()),
-                Ok(answer) => format!("{}: {}", answer.status, answer.text()),
-                Err(error) => format!("{error:#}"),
-            };
-            if Instant::now() > until {
-                bail!("{variant:?} does not answer {status} (token: {with_token}) but {last}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Where a variant listens.
-    pub fn edge(&self, variant: Variant) -> anyhow::Result<SocketAddr> {
-        if variant == Variant::Stack {
-            return Ok(self.stack.edge());
-        }
-        let envoy = self.envoys.iter().find(|(known, ..)| *known == variant);
-        Ok(envoy.context("no such Envoy")?.2)
-    }
-
-    /// The pid of a variant's Envoy.
-    pub fn envoy(&self, variant: Variant) -> anyhow::Result<u32> {
-        let program = match self.envoys.iter().find(|(known, ..)| *known == variant) {
-            Some((_, program, _)) => program,
-            None => self.stack.envoy()?,
-        };
-        program
-            .pid()
-            .with_context(|| format!("{} has ended", program.name()))
-    }
-
-    /// The pid of the server that a variant asks.
-    pub fn server(&self, variant: Variant) -> anyhow::Result<Option<u32>> {
-        let program = match variant {
-            Variant::None => return Ok(None),
-            Variant::NoOp => &self.noop,
-            Variant::Router | Variant::Stack => self.stack.program(Part::Router(0))?,
-        };
-        let pid = program.pid();
-        Ok(Some(
-            pid.with_context(|| format!("{} has ended", program.name()))?,
-        ))
-    }
-
-    /// The router's ext_authz listener.
-    #[must_use]
-    pub fn router_address(&self) -> SocketAddr {
-        self.stack.ports().addr(port::ROUTER_GRPC)
-    }
-
-    /// The request, as Envoy sent it to the no-op server.
-    pub fn first_request(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(std::fs::read(&self.first_request)?)
-    }
-
-    /// Stops everything in order.
-    pub async fn stop(self) {
-        for (_, program, _) in &self.envoys {
-            program.stop(Duration::from_secs(2)).await;
-        }
-        self.noop.stop(Duration::from_secs(2)).await;
-        self.stack.stop().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use devkit::place;
+
     use super::*;
 
     #[test]
     fn the_variants_differ_from_production_where_they_should_and_nowhere_else() {
-        let yaml = std::fs::read_to_string(place::envoy_config(&place::repository().unwrap())).unwrap();
-        let config = |variant: Variant| variant.config(&yaml, 4711).unwrap();
+        let repository = place::repository().unwrap();
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+        let production = Production {
+            service: read(place::envoy_config(&repository)),
+            module: read(place::envoy_module_config(&repository)),
+            noop: 4711,
+            issuer: Issuer {
+                issuer: "https://issuer.example".to_owned(),
+                audience: "api".to_owned(),
+                keys: "{\"keys\":[]}".to_owned(),
+            },
+        };
+        let config = |variant: Variant| production.config(variant).unwrap();
         let (none, noop, router) = (
             config(Variant::None),
             config(Variant::NoOp),
             config(Variant::Router),
         );
-        assert_eq!(config(Variant::Stack), yaml);
-        assert_eq!(router.replace(STATIC_ROUTES, ROUTES), yaml);
+        assert_eq!(config(Variant::Stack), production.service);
+        assert_eq!(router.replace(STATIC_ROUTES, ROUTES), production.service);
         assert_eq!(noop.replace("4711", "9191"), router);
+        assert_eq!(
+            config(Variant::Module).replace(STATIC_ROUTES, MODULE_ROUTES),
+            production.module
+        );
         assert!(!none.contains("ext_authz.v3") && none.contains("cors.v3") && none.contains("router.v3"));
-        assert!(Variant::Router.config("no such text", 1).is_err());
+        let (jwt, cached) = (config(Variant::Jwt), config(Variant::JwtCached));
+        assert_eq!(jwt.replace(&production.issuer.filter(""), ""), none);
+        assert_eq!(cached.lines().count(), jwt.lines().count() + 1);
+        let broken = Production {
+            service: "no such text".to_owned(),
+            ..production
+        };
+        assert!(broken.config(Variant::Router).is_err());
     }
 }

@@ -58,6 +58,7 @@ pub enum Command {
 Examples:
   alphaswarm up                                   until Ctrl-C; prints `ready` and what to paste
   ALPHASWARM_PORT_OFFSET=100 alphaswarm up        a second stack beside the first
+  alphaswarm up --packaging module                decides inside Envoy
   alphaswarm up -- --help                         the options of the dev stack itself")]
     Up {
         /// Options for `alphaswarm-dev up`, passed on as they are.

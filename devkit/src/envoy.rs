@@ -1,9 +1,11 @@
 //! Envoy as a program of the stack: found or fetched ([`fetch`]), its production configuration moved to the stack's
-//! ports ([`config`]), started.
+//! ports ([`config`]), with the decision beside it or inside ([`packaging`]), started.
 
 pub mod fetch;
 
 pub mod config;
+
+pub mod packaging;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

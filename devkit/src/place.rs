@@ -49,3 +49,9 @@ pub fn repository() -> anyhow::Result<PathBuf> {
 pub fn envoy_config(repository: &Path) -> PathBuf {
     repository.join("envoy").join("envoy.yaml")
 }
+
+/// The same with the decision inside Envoy.
+#[must_use]
+pub fn envoy_module_config(repository: &Path) -> PathBuf {
+    repository.join("envoy").join("envoy-module.yaml")
+}

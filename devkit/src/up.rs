@@ -11,6 +11,7 @@ use contract::port;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::envoy::packaging::Packaging;
 use crate::progress::Progress;
 use crate::stack::Stack;
 use crate::{dev, place};
@@ -34,6 +35,9 @@ pub struct Args {
     /// Envoy's worker threads
     #[arg(long, default_value_t = 1)]
     pub envoy_concurrency: u32,
+    /// Where requests are decided: in a tenant-router that Envoy asks, or inside Envoy
+    #[arg(long, env = "ALPHASWARM_PACKAGING", value_enum, default_value_t)]
+    pub packaging: Packaging,
     /// Where routers, control plane and cells send traces, such as http://127.0.0.1:4317, which is where Envoy sends its
     /// own (moved with all ports) [default: nowhere]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
@@ -56,6 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .state_dir(&folder)
         .port_offset(args.port_offset)
         .envoy_concurrency(args.envoy_concurrency)
+        .packaging(args.packaging)
         .control_plane()
         .traces(args.otlp.clone())
         .progress(Progress::stderr());
@@ -65,9 +70,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = stop.asked() => return Ok(()),
     };
     say(&if args.json {
-        format!("{}\n", summary(&stack))
+        format!("{}\n", summary(&stack, args.packaging))
     } else {
-        welcome(&stack)
+        welcome(&stack, args.packaging)
     });
 
     let outcome = loop {
@@ -140,7 +145,7 @@ fn say(text: &str) {
     let _ = stdout.flush();
 }
 
-fn welcome(stack: &Stack) -> String {
+fn welcome(stack: &Stack, packaging: Packaging) -> String {
     let ports = stack.ports();
     let at = |default| ports.at(default);
     let [shared, dedicated] = port::DEMO_CELLS;
@@ -163,7 +168,7 @@ fn welcome(stack: &Stack) -> String {
     let _ = write!(
         text,
         "\nready\n\n\
-         \x20 edge (Envoy)     http://{edge}   admin http://127.0.0.1:{admin}\n\
+         \x20 edge (Envoy)     http://{edge}   admin http://127.0.0.1:{admin}{decides}\n\
          \x20 tenant-router    ext_authz 127.0.0.1:{grpc}   http://127.0.0.1:{http}   xDS 127.0.0.1:{control}\n\
          \x20 demo cells       {shared_cell} {shared} (runtime {shared_runtime})   {dedicated_cell} {dedicated} (runtime {dedicated_runtime})\n\
          \x20 dev identity     http://127.0.0.1:{idp}   (Entra ID, Auth0, Cloudflare Access)\n\
@@ -171,6 +176,10 @@ fn welcome(stack: &Stack) -> String {
          \x20 logs             {folder}/*.log\n\n\
          A request of each tenant:\n\n",
         admin = at(port::EDGE_ADMIN),
+        decides = match packaging {
+            Packaging::Service => "",
+            Packaging::Module => "   (decides itself, by what the tenant-router publishes)",
+        },
         grpc = at(port::ROUTER_GRPC),
         http = at(port::ROUTER_HTTP),
         control = at(port::ROUTER_CONTROL),
@@ -208,7 +217,7 @@ fn welcome(stack: &Stack) -> String {
     text
 }
 
-fn summary(stack: &Stack) -> serde_json::Value {
+fn summary(stack: &Stack, packaging: Packaging) -> serde_json::Value {
     let ports = stack.ports();
     let pids: serde_json::Map<_, _> = stack
         .programs()
@@ -216,6 +225,10 @@ fn summary(stack: &Stack) -> serde_json::Value {
         .collect();
     json!({
         "ready": true,
+        "packaging": match packaging {
+            Packaging::Service => "service",
+            Packaging::Module => "module",
+        },
         "edge": format!("http://{}", stack.edge()),
         "edge_admin": format!("http://{}", ports.addr(port::EDGE_ADMIN)),
         "router": format!("http://{}", stack.router_http()),

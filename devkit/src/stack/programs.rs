@@ -143,13 +143,12 @@ pub(super) fn follow_feed(spec: &mut Spec, folder: &Path, ports: Ports) {
     ]));
 }
 
-/// Envoy `n` on its own ports, in front of the router on the ports `router`.
+/// Envoy `n` on its own ports, and those of the router that it talks to.
 pub(super) fn envoy(
     folder: &Path,
     binary: &Path,
     yaml: &str,
-    own: Ports,
-    router: Ports,
+    [own, router]: [Ports; 2],
     n: usize,
     concurrency: u32,
 ) -> anyhow::Result<Spec> {

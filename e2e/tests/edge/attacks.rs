@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::harness::{among_others, requests_in_cells};
 
-use self::world::World;
+use self::world::{Packaging, Verdict, World};
 
 /// What went wrong, all of it: a table is read as a whole.
 #[derive(Default)]
@@ -37,6 +37,33 @@ impl Drop for Failures {
     }
 }
 
+/// How requests fared on their way through an Envoy.
+#[derive(Default)]
+struct Passage {
+    /// How many reached a cell.
+    arrived: u64,
+    /// Each request's name with what must not depend on who decided.
+    answers: Vec<(String, String)>,
+}
+
+impl Passage {
+    fn answered(&mut self, request: &str, verdict: &Verdict) {
+        self.answers.push((request.to_owned(), verdict.answer()));
+    }
+}
+
+/// Both packagings, request by request.
+fn compare(service: &Passage, module: &Passage) {
+    let mut failures = Failures::default();
+    assert_eq!(service.answers.len(), module.answers.len());
+    for ((name, service), (same, module)) in service.answers.iter().zip(&module.answers) {
+        assert_eq!(name, same);
+        failures.expect(service == module, || {
+            format!("{name}: the service answers\n  {service}\nand the module\n  {module}")
+        });
+    }
+}
+
 #[tokio::test]
 async fn the_table_of_attacks_at_the_router_and_through_envoy() {
     let _machine = among_others().await;
@@ -48,8 +75,15 @@ async fn the_table_of_attacks_at_the_router_and_through_envoy() {
     matrix::at_the_router(&world).await;
     tokens::at_the_router(&world, &mut bodies).await;
     requests::at_the_router(&world, &mut bodies).await;
-    arrived += tokens::through_envoy(&world, &mut bodies).await;
-    arrived += requests::through_envoy(&world, &mut bodies).await;
+    let [service, module] = Packaging::ALL;
+    let by_service = tokens::through_envoy(&world, service, &mut bodies).await;
+    let by_module = tokens::through_envoy(&world, module, &mut bodies).await;
+    compare(&by_service, &by_module);
+    arrived += by_service.arrived + by_module.arrived;
+    let by_service = requests::through_envoy(&world, service, &mut bodies).await;
+    let by_module = requests::through_envoy(&world, module, &mut bodies).await;
+    compare(&by_service, &by_module);
+    arrived += by_service.arrived + by_module.arrived;
 
     tokens::odd_but_good(&world).await;
 

@@ -11,6 +11,7 @@
     reason = "a broken expectation ends its test"
 )]
 
+mod alike;
 mod harness;
 mod run;
 mod wire;
@@ -24,6 +25,7 @@ mod dependencies;
 mod attacks;
 mod bad_tokens;
 mod good_tokens;
+mod packagings;
 mod spoofing;
 
 mod oidc;

@@ -186,6 +186,26 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_configuration_has_every_setting_with_its_default() {
+        let yaml = include_str!("../../envoy-module.yaml");
+        let (_, settings) = yaml.split_once("                value:\n").unwrap();
+        let (settings, _) = settings.split_once("\n\n").unwrap();
+        let mut shipped = BTreeMap::new();
+        for line in settings.lines() {
+            let (name, value) = line.trim_start().split_once(": ").unwrap();
+            let value = value.split("  #").next().unwrap().trim_end();
+            shipped.insert(name, value.trim_matches('"'));
+        }
+        let examples = [
+            (STATE_DIR.name, "/var/lib/alphaswarm-router"),
+            (providers::IDENTITY_CONFIG.name, "/etc/alphaswarm/identity.toml"),
+        ];
+        let mut expected: BTreeMap<_, _> = SETTINGS.iter().map(|it| (it.name, it.default)).collect();
+        expected.extend(examples);
+        assert_eq!(shipped, expected);
+    }
+
+    #[test]
     fn nothing_and_nonsense_are_refused() {
         let missing = ["ALPHASWARM_STATE_DIR: missing", "IDENTITY_CONFIG: missing"];
         refuses(Config::parse(b"").map_err(|errors| errors.0), &missing);

@@ -1,5 +1,6 @@
 //! Envoy's side: the hooks that it calls and the callbacks that it offers, ABI v0.2.0 of dynamic modules, as far as this
-//! filter uses them. The only file with unsafe code; the types of the ABI do not leave it.
+//! filter uses them. Unsafe code is here and in the two files below, and nowhere else: [`abi`] has the types and callbacks,
+//! [`envoy`] what is asked of Envoy; this file has the hooks. None of those types leaves them.
 //!
 //! What holds everywhere below, and what the single arguments rest on:
 //!
@@ -17,172 +18,27 @@
 
 #![expect(unsafe_code, reason = "Envoy's ABI is C; every block has its argument")]
 
+mod abi;
+mod envoy;
+
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use decision::Field;
 use decision::policy::{self, Watch};
 
+use self::abi::{
+    CONTINUE, Define, EnvoyBytes, EnvoyConfig, EnvoyFilter, OurBytes, OurConfig, OurFilter, STOP_ITERATION,
+    SUCCESS, define_counter, define_gauge, is_validation_mode, set_gauge,
+};
+use self::envoy::{EnvoyHost, EnvoyOutside, Scheduler, log};
 use crate::config::Config;
 use crate::filter::{Verdict, on_request};
 use crate::follow::{self, Following};
-use crate::host::{Answer, Attribute, Host, Level, Outside};
+use crate::host::Level;
 use crate::metrics::{Counter, Gauge};
 use crate::world::Edge;
-
-// ---- the types of the ABI ----------------------------------------------------------------------------------------
-
-type EnvoyConfig = *mut c_void;
-type EnvoyFilter = *mut c_void;
-type EnvoyScheduler = *mut c_void;
-type OurConfig = *const c_void;
-type OurFilter = *const c_void;
-
-/// Bytes that Envoy lends.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct EnvoyBytes {
-    start: *const c_char,
-    length: usize,
-}
-
-impl EnvoyBytes {
-    const NONE: Self = Self {
-        start: ptr::null(),
-        length: 0,
-    };
-
-    /// The bytes.
-    ///
-    /// # Safety
-    /// Envoy filled this in, and lends the bytes for all of `'a`.
-    unsafe fn get<'a>(self) -> &'a [u8] {
-        if self.start.is_null() || self.length == 0 {
-            return &[];
-        }
-        // SAFETY: not null, and by the caller's word these bytes are there for `'a` and nobody changes them.
-        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
-    }
-}
-
-/// Bytes that we lend for the time of one callback.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct OurBytes {
-    start: *const c_char,
-    length: usize,
-}
-
-impl OurBytes {
-    /// What Envoy takes for "remove".
-    const NONE: Self = Self {
-        start: ptr::null(),
-        length: 0,
-    };
-
-    fn of(text: &str) -> Self {
-        Self {
-            start: text.as_ptr().cast(),
-            length: text.len(),
-        }
-    }
-}
-
-/// A header that we lend.
-#[repr(C)]
-struct OurHeader {
-    name: OurBytes,
-    value: OurBytes,
-}
-
-/// How a kind of metric is defined.
-type Define = unsafe extern "C" fn(EnvoyConfig, OurBytes, *mut OurBytes, usize, *mut usize) -> u32;
-
-const REQUEST_HEADERS: u32 = 0;
-const CONTINUE: u32 = 0;
-const STOP_ITERATION: u32 = 1;
-/// Of the metrics' results.
-const SUCCESS: u32 = 0;
-/// What the scheduled event is about; there is only one.
-const SHOW_GAUGES: u64 = 1;
-
-// ---- callbacks: implemented by Envoy, found in its executable when this library is loaded ----------------------------
-
-// SAFETY: the signatures are those of Envoy 1.40's `abi.h`; each was called in its released executable.
-unsafe extern "C" {
-    #[link_name = "envoy_dynamic_module_callback_http_get_header"]
-    fn get_header(
-        filter: EnvoyFilter,
-        kind: u32,
-        name: OurBytes,
-        value: *mut EnvoyBytes,
-        index: usize,
-        count: *mut usize,
-    ) -> bool;
-    #[link_name = "envoy_dynamic_module_callback_http_filter_get_attribute_string"]
-    fn get_attribute_string(filter: EnvoyFilter, attribute: u32, value: *mut EnvoyBytes) -> bool;
-    #[link_name = "envoy_dynamic_module_callback_http_set_header"]
-    fn put_header(filter: EnvoyFilter, kind: u32, name: OurBytes, value: OurBytes) -> bool;
-    #[link_name = "envoy_dynamic_module_callback_http_clear_route_cache"]
-    fn clear_route_cache(filter: EnvoyFilter);
-    #[link_name = "envoy_dynamic_module_callback_http_send_response"]
-    fn send_response(
-        filter: EnvoyFilter,
-        status: u32,
-        headers: *mut OurHeader,
-        headers_length: usize,
-        body: OurBytes,
-        details: OurBytes,
-    );
-    #[link_name = "envoy_dynamic_module_callback_http_set_dynamic_metadata_string"]
-    fn put_metadata(filter: EnvoyFilter, namespace: OurBytes, key: OurBytes, value: OurBytes);
-    #[link_name = "envoy_dynamic_module_callback_http_filter_increment_counter"]
-    fn increment_counter(
-        filter: EnvoyFilter,
-        id: usize,
-        labels: *mut OurBytes,
-        labels_length: usize,
-        by: u64,
-    ) -> u32;
-    #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_counter"]
-    fn define_counter(
-        config: EnvoyConfig,
-        name: OurBytes,
-        labels: *mut OurBytes,
-        labels_length: usize,
-        id: *mut usize,
-    ) -> u32;
-    #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_gauge"]
-    fn define_gauge(
-        config: EnvoyConfig,
-        name: OurBytes,
-        labels: *mut OurBytes,
-        labels_length: usize,
-        id: *mut usize,
-    ) -> u32;
-    #[link_name = "envoy_dynamic_module_callback_http_filter_config_set_gauge"]
-    fn set_gauge(
-        config: EnvoyConfig,
-        id: usize,
-        labels: *mut OurBytes,
-        labels_length: usize,
-        value: u64,
-    ) -> u32;
-    #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_new"]
-    fn scheduler_new(config: EnvoyConfig) -> EnvoyScheduler;
-    #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_commit"]
-    fn scheduler_commit(scheduler: EnvoyScheduler, event: u64);
-    #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_delete"]
-    fn scheduler_delete(scheduler: EnvoyScheduler);
-    #[link_name = "envoy_dynamic_module_callback_log"]
-    fn write_log(level: u32, line: OurBytes);
-    #[link_name = "envoy_dynamic_module_callback_is_validation_mode"]
-    fn is_validation_mode() -> bool;
-}
-
-// ---- one configuration of the filter ---------------------------------------------------------------------------------
 
 /// What a configuration of the filter became. Envoy has the pointer to it for its configuration, and for each of its
 /// filters: a request needs no memory of its own.
@@ -222,14 +78,13 @@ impl Instance {
         });
         let (counters, gauges) = (counters.collect(), gauges.collect());
         // SAFETY: `envoy` by our caller's word.
-        let scheduler = unsafe { scheduler_new(envoy) };
-        let scheduler = Arc::new(Scheduler(Mutex::new(scheduler)));
+        let scheduler = Arc::new(unsafe { Scheduler::new(envoy) });
         // SAFETY: on the main thread, by our caller's word.
         let validating = unsafe { is_validation_mode() };
         let following = if validating {
             None
         } else {
-            let outside = EnvoyOutside(Arc::clone(&scheduler));
+            let outside = EnvoyOutside::new(Arc::clone(&scheduler));
             let started = follow::start(Arc::clone(&edge), policy_seen, outside);
             Some(started.map_err(|error| format!("cannot start a thread: {error}"))?)
         };
@@ -259,181 +114,6 @@ impl Drop for Instance {
         self.scheduler.delete();
     }
 }
-
-/// Has Envoy's main thread call `config_scheduled`, from any thread.
-struct Scheduler(Mutex<EnvoyScheduler>);
-
-// SAFETY: Envoy takes `commit` from any thread, and this is all that is done from others than Envoy's own; the mutex keeps
-// it from a scheduler that is being deleted.
-unsafe impl Send for Scheduler {}
-// SAFETY: as above.
-unsafe impl Sync for Scheduler {}
-
-impl Scheduler {
-    fn commit(&self) {
-        let scheduler = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !scheduler.is_null() {
-            // SAFETY: made by `scheduler_new` and not deleted, since it is not null; any thread may.
-            unsafe { scheduler_commit(*scheduler, SHOW_GAUGES) };
-        }
-    }
-
-    /// Once; afterwards nothing is scheduled.
-    fn delete(&self) {
-        let mut scheduler = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *scheduler, ptr::null_mut());
-        if !old.is_null() {
-            // SAFETY: made by `scheduler_new`, and nobody can have it any more.
-            unsafe { scheduler_delete(old) };
-        }
-    }
-}
-
-impl Drop for Scheduler {
-    fn drop(&mut self) {
-        // Where the instance did not come to be.
-        self.delete();
-    }
-}
-
-struct EnvoyOutside(Arc<Scheduler>);
-
-impl Outside for EnvoyOutside {
-    fn log(&self, level: Level, line: &str) {
-        log(level, line);
-    }
-
-    fn show_gauges(&self) {
-        self.0.commit();
-    }
-}
-
-fn log(level: Level, line: &str) {
-    let level = match level {
-        Level::Info => 2,
-        Level::Warn => 3,
-        Level::Error => 4,
-    };
-    let line = format!("tenant-router: {line}");
-    // SAFETY: Envoy's log takes lines from any thread.
-    unsafe { write_log(level, OurBytes::of(&line)) };
-}
-
-// ---- one request -----------------------------------------------------------------------------------------------------
-
-/// The request of the running hook.
-struct EnvoyHost<'i> {
-    filter: EnvoyFilter,
-    instance: &'i Instance,
-    answered: bool,
-}
-
-impl Host for EnvoyHost<'_> {
-    fn header(&self, name: &str) -> Field<'_> {
-        let (mut value, mut count) = (EnvoyBytes::NONE, 0);
-        // SAFETY: `filter` is the running hook's; `value` and `count` are ours.
-        let found = unsafe {
-            get_header(
-                self.filter,
-                REQUEST_HEADERS,
-                OurBytes::of(name),
-                &raw mut value,
-                0,
-                &raw mut count,
-            )
-        };
-        match count {
-            0 => Field::Absent,
-            // SAFETY: Envoy filled `value` in; what is returned borrows `self`, which has to be borrowed anew for any
-            // change, and ends with the hook.
-            1 if found => Field::One(unsafe { value.get() }),
-            _ => Field::Repeated,
-        }
-    }
-
-    fn attribute(&self, attribute: Attribute) -> &[u8] {
-        let mut value = EnvoyBytes::NONE;
-        // SAFETY: `filter` is the running hook's; `value` is ours.
-        let found = unsafe { get_attribute_string(self.filter, attribute.number(), &raw mut value) };
-        if found {
-            // SAFETY: as for a header.
-            unsafe { value.get() }
-        } else {
-            &[]
-        }
-    }
-
-    fn set_header(&mut self, name: &str, value: &str) -> bool {
-        // SAFETY: `filter` is the running hook's; Envoy copies both.
-        unsafe {
-            put_header(
-                self.filter,
-                REQUEST_HEADERS,
-                OurBytes::of(name),
-                OurBytes::of(value),
-            )
-        }
-    }
-
-    fn remove_header(&mut self, name: &str) -> bool {
-        // SAFETY: as above.
-        unsafe { put_header(self.filter, REQUEST_HEADERS, OurBytes::of(name), OurBytes::NONE) }
-    }
-
-    fn clear_route_cache(&mut self) {
-        // SAFETY: `filter` is the running hook's.
-        unsafe { clear_route_cache(self.filter) };
-    }
-
-    fn respond(&mut self, answer: &Answer<'_>) {
-        // A second answer would be a bug, on the way out of another one.
-        if std::mem::replace(&mut self.answered, true) {
-            return;
-        }
-        let mut headers: Vec<OurHeader> = answer
-            .headers
-            .iter()
-            .map(|(name, value)| OurHeader {
-                name: OurBytes::of(name),
-                value: OurBytes::of(value),
-            })
-            .collect();
-        // SAFETY: `filter` is the running hook's; Envoy copies headers, body and details before it returns.
-        unsafe {
-            send_response(
-                self.filter,
-                u32::from(answer.status),
-                headers.as_mut_ptr(),
-                headers.len(),
-                OurBytes::of(answer.body),
-                OurBytes::of(answer.details),
-            );
-        }
-    }
-
-    fn note(&mut self, key: &str, value: &str) {
-        // SAFETY: `filter` is the running hook's; Envoy copies all of it.
-        unsafe {
-            put_metadata(
-                self.filter,
-                OurBytes::of("alphaswarm"),
-                OurBytes::of(key),
-                OurBytes::of(value),
-            );
-        }
-    }
-
-    fn count(&mut self, counter: Counter) {
-        let known = self.instance.counters.iter().find(|(known, _)| *known == counter);
-        if let Some((_, id)) = known {
-            // SAFETY: `filter` is the running hook's; Envoy gave the id for its configuration, and there are no labels.
-            // What cannot be counted is no reason to refuse a request.
-            let _ = unsafe { increment_counter(self.filter, *id, ptr::null_mut(), 0, 1) };
-        }
-    }
-}
-
-// ---- hooks: called by Envoy --------------------------------------------------------------------------------------------
 
 /// What `hook` returns; `otherwise` if it panics.
 fn guarded<T>(otherwise: T, hook: impl FnOnce() -> T) -> T {
@@ -526,11 +206,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
         let Some(instance) = (unsafe { instance(ours) }) else {
             return STOP_ITERATION;
         };
-        let mut host = EnvoyHost {
-            filter,
-            instance,
-            answered: false,
-        };
+        let mut host = EnvoyHost::new(filter, instance);
         match on_request(&instance.edge, &mut host) {
             Verdict::Continue => CONTINUE,
             Verdict::Answered => STOP_ITERATION,

@@ -198,7 +198,10 @@ mod tests {
         assert_eq!(clusters(state_dir), names(&["cell-a", "cell-b"]));
         let routes = read(&state::envoy_routes(state_dir));
         assert_eq!(routes.version_info, "1.1+1");
-        assert_eq!(routes.resources, [first.content.routes.resource.clone()]);
+        assert_eq!(
+            routes.resources,
+            std::slice::from_ref(&first.content.routes.resource)
+        );
         let config = RouteConfiguration::decode(routes.resources[0].value.as_slice()).unwrap();
         assert_eq!(config.name, ROUTE_CONFIGURATION);
         // A new version of the same content writes nothing.
@@ -224,7 +227,10 @@ mod tests {
         written.catch_up(state_dir, &next).await.unwrap();
         assert_eq!(clusters(state_dir), names(&["cell-a", "cell-b", "cell-c"]));
         let routes = read(&state::envoy_routes(state_dir));
-        assert_eq!(routes.resources, [next.content.routes.resource.clone()]);
+        assert_eq!(
+            routes.resources,
+            std::slice::from_ref(&next.content.routes.resource)
+        );
         assert!(written.lingers(&next));
         let exact = next.content.clusters.clone();
         written.write_clusters(state_dir, &next, exact).await.unwrap();

@@ -3,8 +3,8 @@
 use conformance::requests::{self, Answer, Request};
 use contract::header::AUTHORIZATION;
 
-use super::Failures;
-use super::world::{Bodies, Verdict, World};
+use super::world::{Bodies, Packaging, Verdict, World};
+use super::{Failures, Passage};
 
 fn expectation(answer: &Answer) -> (u16, &'static str) {
     match answer {
@@ -40,9 +40,14 @@ fn compare(
     }
 }
 
-async fn compare_reasons(world: &World, failures: &mut Failures, expected: &[(&Request, String, &str)]) {
+async fn compare_reasons(
+    world: &World,
+    by: Packaging,
+    failures: &mut Failures,
+    expected: &[(&Request, String, &str)],
+) {
     let ids: Vec<&str> = expected.iter().map(|(_, id, _)| id.as_str()).collect();
-    let reasons = world.reasons(&ids).await;
+    let reasons = world.reasons(by, &ids).await;
     for (request, id, reason) in expected {
         let told = &reasons[id];
         failures.expect(told.starts_with(reason), || {
@@ -66,27 +71,28 @@ pub(super) async fn at_the_router(world: &World, bodies: &mut Bodies) {
             assert_eq!(world.ask(&twin, "twin").await.status, 200);
         }
     }
-    compare_reasons(world, &mut failures, &expected).await;
+    compare_reasons(world, Packaging::Service, &mut failures, &expected).await;
     println!("{} odd requests refused by the router", expected.len());
 }
 
-/// Returns how many requests passed.
-pub(super) async fn through_envoy(world: &World, bodies: &mut Bodies) -> u64 {
+/// All of them, through one of the Envoys.
+pub(super) async fn through_envoy(world: &World, by: Packaging, bodies: &mut Bodies) -> Passage {
     let all = requests::all(&world.setting);
     let mut failures = Failures::default();
     let mut expected = Vec::new();
-    let mut arrived = 0;
+    let mut passage = Passage::default();
     let good = conformance::tokens::entra_v2(world.setting.now).sign();
     for request in &all {
-        let verdict = match world.send(request).await {
+        let verdict = match world.send(by, request).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 failures.expect(false, || format!("{}: {error:#}", request.name));
                 continue;
             }
         };
+        passage.answered(&request.name, &verdict);
         if verdict.status == 200 {
-            arrived += 1;
+            passage.arrived += 1;
             // What passed is what was judged: one value, whole, with the one token in it.
             let values = verdict.received(AUTHORIZATION);
             let token = match values.as_slice() {
@@ -101,14 +107,14 @@ pub(super) async fn through_envoy(world: &World, bodies: &mut Bodies) -> u64 {
             expected.push((request, verdict.request_id, reason));
         }
         let twin = requests::twins(&world.setting).remove(0);
-        assert_eq!(world.send(&twin).await.unwrap().status, 200);
-        arrived += 1;
+        assert_eq!(world.send(by, &twin).await.unwrap().status, 200);
+        passage.arrived += 1;
     }
-    compare_reasons(world, &mut failures, &expected).await;
+    compare_reasons(world, by, &mut failures, &expected).await;
     println!(
-        "{} requests through Envoy, {} refused by the router",
+        "{} requests through Envoy, {} refused by the {by:?}",
         all.len(),
         expected.len()
     );
-    arrived
+    passage
 }

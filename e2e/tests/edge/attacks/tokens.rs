@@ -6,8 +6,8 @@ use conformance::requests::Request;
 use contract::ProviderId;
 use registry::{Command, Revocation};
 
-use super::Failures;
-use super::world::{Bodies, World};
+use super::world::{Bodies, Packaging, World};
+use super::{Failures, Passage};
 use crate::harness::{apply, registry, wait_until};
 
 /// What Envoy takes of all headers together, in bytes.
@@ -57,7 +57,7 @@ pub(super) async fn at_the_router(world: &World, bodies: &mut Bodies) {
         });
     }
     let all: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let reasons = world.reasons(&all).await;
+    let reasons = world.reasons(Packaging::Service, &all).await;
     for (case, id) in cases.iter().zip(&ids) {
         let told = &reasons[id];
         failures.expect(told.starts_with(&reason(case)), || {
@@ -103,11 +103,12 @@ pub(super) async fn odd_but_good(world: &World) {
     assert_eq!(status(&twin.sign(), twin.slot).await, 200);
 }
 
-/// One case of each attack. Returns how many good twins passed.
-pub(super) async fn through_envoy(world: &World, bodies: &mut Bodies) -> u64 {
+/// One case of each attack and its good twin, through one of the Envoys.
+pub(super) async fn through_envoy(world: &World, by: Packaging, bodies: &mut Bodies) -> Passage {
     let cases = attacks::cases(&world.setting);
     let cases = attacks::one_of_each(&cases);
-    let (mut arrived, mut by_envoy, mut inexpressible) = (0, 0, 0);
+    let (mut by_envoy, mut inexpressible) = (0, 0);
+    let mut passage = Passage::default();
     let mut failures = Failures::default();
     let mut refused = Vec::new();
     for case in &cases {
@@ -117,7 +118,8 @@ pub(super) async fn through_envoy(world: &World, bodies: &mut Bodies) -> u64 {
             inexpressible += 1;
             continue;
         }
-        let verdict = world.send(&carrying(&case.token, case.slot)).await.unwrap();
+        let verdict = world.send(by, &carrying(&case.token, case.slot)).await.unwrap();
+        passage.answered(&name, &verdict);
         let expected = if case.token.len() > ENVOY_TAKES {
             (431, "bad_request")
         } else if case.token.contains(['\0', '\u{c}']) {
@@ -133,14 +135,18 @@ pub(super) async fn through_envoy(world: &World, bodies: &mut Bodies) -> u64 {
         } else {
             by_envoy += 1;
         }
-        let twin = world.send(&carrying(&case.twin, case.twin_slot)).await.unwrap();
+        let twin = world
+            .send(by, &carrying(&case.twin, case.twin_slot))
+            .await
+            .unwrap();
+        passage.answered(&name, &twin);
         failures.expect(twin.status == 200, || {
             format!("the good twin of {name}: {twin:?}")
         });
-        arrived += 1;
+        passage.arrived += 1;
     }
     let ids: Vec<&str> = refused.iter().map(|(_, id)| id.as_str()).collect();
-    let reasons = world.reasons(&ids).await;
+    let reasons = world.reasons(by, &ids).await;
     for (case, id) in &refused {
         let told = &reasons[id];
         // An empty token leaves a scheme without the space after it.
@@ -154,11 +160,11 @@ pub(super) async fn through_envoy(world: &World, bodies: &mut Bodies) -> u64 {
         });
     }
     println!(
-        "{} attacks through Envoy: {} refused by the router, each for its reason, {by_envoy} by Envoy itself, \
+        "{} attacks through Envoy: {} refused by the {by:?}, each for its reason, {by_envoy} by Envoy itself, \
          {inexpressible} that no header can hold",
         cases.len(),
         refused.len()
     );
     assert!(refused.len() >= 300 && inexpressible < 10);
-    arrived
+    passage
 }

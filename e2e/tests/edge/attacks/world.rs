@@ -20,6 +20,7 @@ use registry::{Command, LinkState, TenantState};
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::alike;
 use crate::checks::now;
 use crate::harness::{apply, registry, wait_until};
 use crate::wire;
@@ -28,6 +29,26 @@ use crate::wire;
 pub(super) type Told = (String, String);
 /// Every kind that was met, with how often.
 pub(super) type Bodies = BTreeMap<Told, usize>;
+
+/// The two Envoys of the stack, by who decides for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packaging {
+    /// The router.
+    Service,
+    /// The module inside, by what the same router publishes.
+    Module,
+}
+
+impl Packaging {
+    pub(super) const ALL: [Self; 2] = [Self::Service, Self::Module];
+
+    fn envoy(self) -> usize {
+        match self {
+            Self::Service => 0,
+            Self::Module => 1,
+        }
+    }
+}
 
 /// What came of a request.
 #[derive(Debug)]
@@ -71,12 +92,15 @@ impl Verdict {
         };
         let mut headers = self.headers.clone();
         // A refused handshake also closes its connection, whatever its credential was.
-        for varies in ["date", "x-request-id", "connection"] {
-            headers.remove(varies);
-        }
-        let body = self.body.replace(&self.request_id, "<id>");
-        let told = (format!("{by}, {kind}"), format!("{headers:?} {body}"));
+        headers.remove("connection");
+        let told = alike::answer(self.status, &headers, &self.body);
+        let told = (format!("{by}, {kind}"), told);
         *bodies.entry(told).or_default() += 1;
+    }
+
+    /// What must be the same whoever decided.
+    pub(super) fn answer(&self) -> String {
+        alike::answer(self.status, &self.headers, &self.body)
     }
 }
 
@@ -99,6 +123,8 @@ impl World {
         };
         let key_server = serve_keys(setting.now).await;
         let stack = Stack::builder()
+            .envoys(2)
+            .module_in(Packaging::Module.envoy())
             .without(Part::Idp)
             .identity(providers::toml(
                 setting.now,
@@ -119,9 +145,15 @@ impl World {
         for twin in conformance::requests::twins(&world.setting) {
             wait_until(&format!("the good twin passes: {}", twin.name), async || {
                 world.ask(&twin, "start").await.status == 200
-                    && world.send(&twin).await.is_ok_and(|verdict| verdict.status == 200)
             })
             .await;
+            for by in Packaging::ALL {
+                wait_until(&format!("{by:?} lets it pass: {}", twin.name), async || {
+                    let verdict = world.send(by, &twin).await;
+                    verdict.is_ok_and(|verdict| verdict.status == 200)
+                })
+                .await;
+            }
         }
         world
     }
@@ -174,8 +206,8 @@ impl World {
         Verdict::new(status, headers.collect(), body)
     }
 
-    /// Sends it to Envoy, byte for byte.
-    pub(super) async fn send(&self, request: &Request) -> anyhow::Result<Verdict> {
+    /// Sends it to an Envoy, byte for byte.
+    pub(super) async fn send(&self, by: Packaging, request: &Request) -> anyhow::Result<Verdict> {
         let mut head = format!(
             "{} {} HTTP/1.1\r\nhost: edge.localhost",
             request.method, request.path
@@ -187,7 +219,8 @@ impl World {
         for (name, value) in &request.lines {
             head.extend([b"\r\n", name.as_bytes(), b": ", value.as_slice()].concat());
         }
-        let reply = wire::send(self.stack.edge(), &head, request.body.as_bytes()).await?;
+        let edge = self.stack.ports_of(by.envoy()).addr(port::EDGE);
+        let reply = wire::send(edge, &head, request.body.as_bytes()).await?;
         Ok(Verdict::new(
             reply.status,
             reply.headers.into_iter().collect(),
@@ -195,15 +228,20 @@ impl World {
         ))
     }
 
-    /// The reasons that the router's log gives, by request id, once it has those of all of `ids`.
-    pub(super) async fn reasons(&self, ids: &[&str]) -> HashMap<String, String> {
-        let path = self.stack.program(Part::Router(0)).unwrap().log_path().to_owned();
+    /// The reasons of denials by request id, once those of all of `ids` are told: by the router's log, or by the access
+    /// log of the Envoy that decides itself.
+    pub(super) async fn reasons(&self, by: Packaging, ids: &[&str]) -> HashMap<String, String> {
+        let (part, outcome) = match by {
+            Packaging::Service => (Part::Router(0), "outcome"),
+            Packaging::Module => (Part::Envoy(by.envoy()), "decision"),
+        };
+        let path = self.stack.program(part).unwrap().log_path().to_owned();
         let read = || {
             let text = std::fs::read_to_string(&path).unwrap();
             let lines = text
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let denials = lines.filter(|line| line["outcome"] == "deny").map(|line| {
+            let denials = lines.filter(|line| line[outcome] == "deny").map(|line| {
                 let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
                 (text("request_id"), text("reason"))
             });
