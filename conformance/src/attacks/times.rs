@@ -94,7 +94,7 @@ pub(super) fn add(table: &mut Table<'_>) {
         }
         let bad = base.draft().with("iat", now + 50).with("exp", now + 50);
         table.add("expires when it is issued", "lifetime", &base, &bad);
-        let bad = base.draft().with("iat", now + 50).with("exp", now + 40);
+        let bad = base.draft().with("iat", now + 50).with("exp", now + 49);
         table.add("expires before it is issued", "lifetime", &base, &bad);
 
         table.row = Row::TimesIssuerAudience;

@@ -18,18 +18,18 @@ pub(crate) fn answer<'h>(
     if let Ok(received) = serde_json::from_str::<DemoCellAnswer>(body) {
         return format!("{status} {}", arrived(received));
     }
-    let id = request_id(body);
-    let mut told: Vec<(&String, &String)> = headers
-        .into_iter()
-        .filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()))
-        .collect();
+    let mut told: Vec<(&String, &String)> = headers.into_iter().collect();
     told.sort();
-    let body = if id.is_empty() {
-        body.to_owned()
+    // The id stands in a header, in the body, and in a gRPC client's message.
+    let id = told.iter().find(|(name, _)| *name == "x-request-id");
+    let id = id.map_or_else(String::new, |(_, id)| (*id).clone());
+    told.retain(|(name, _)| *name != "date");
+    let text = format!("{status} {told:?} {body}");
+    if id.is_empty() {
+        text
     } else {
-        body.replace(&id, "<id>")
-    };
-    format!("{status} {told:?} {body}")
+        text.replace(&id, "<id>")
+    }
 }
 
 /// The same of a reply.
@@ -62,12 +62,4 @@ fn asserted(assertion: &str) -> String {
         claims.as_object_mut().unwrap().remove(varies);
     }
     format!("{} {claims}", part(0))
-}
-
-fn request_id(body: &str) -> String {
-    let json: Value = serde_json::from_str(body).unwrap_or_default();
-    json["error"]["request_id"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
 }

@@ -25,6 +25,7 @@ mod dependencies;
 mod attacks;
 mod bad_tokens;
 mod good_tokens;
+mod inside;
 mod packagings;
 mod spoofing;
 

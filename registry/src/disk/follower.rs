@@ -246,6 +246,8 @@ fn read_on(
 ) -> Result<Option<(Followed, log::Continued)>, Reason> {
     let stamp = Stamp::from(&file.metadata()?);
     let from = match known.filter(|known| known.file.is_same_file(&stamp)) {
+        // Nobody takes away what is written.
+        Some(known) if stamp.length < known.length => return Err(Reason::Truncated),
         Some(known) => known.length,
         None => {
             let mut header = [0; log::HEADER];

@@ -210,3 +210,15 @@ proptest! {
         prop_assert_eq!(held(&follower), seen(&world.writer.current()));
     }
 }
+
+#[test]
+fn a_log_that_was_cut_short_is_told_and_changes_nothing() {
+    let world = furnished();
+    let mut follower = world.follower();
+    follower.look();
+    let (before, heard) = (held(&follower), follower.heard());
+    std::fs::write(world.path("log"), b"short").unwrap();
+    follower.look();
+    assert_eq!((held(&follower), follower.heard()), (before, heard));
+    assert!(reasons_of(&follower).contains(&("log".to_owned(), Reason::Truncated)));
+}
