@@ -147,7 +147,7 @@ impl Issuer {
     pub(crate) async fn of(token: &str, idp: SocketAddr) -> anyhow::Result<Self> {
         let payload = token.split('.').nth(1).context("no token")?;
         let claims: serde_json::Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload)?)?;
-        let text = |name: &str| claims[name].as_str().map(str::to_owned);
+        let text = |name: &str| claims.get(name)?.as_str().map(str::to_owned);
         let issuer = text("iss").context("a token without an issuer")?;
         let directory = issuer
             .strip_suffix("/v2.0")

@@ -47,8 +47,8 @@ impl Default for Builder {
             envoys: 1,
             envoy_concurrency: 1,
             envoy_config: None,
-            packaging: match std::env::var(PACKAGING) {
-                Ok(named) if named == "module" => Packaging::Module,
+            packaging: match std::env::var_os(PACKAGING) {
+                Some(named) if named == "module" => Packaging::Module,
                 _ => Packaging::Service,
             },
             modules: BTreeSet::new(),
