@@ -37,7 +37,7 @@ e2e: tools build ## end-to-end tests only: real Envoy, nginx, our programs
 
 # Stacks decide inside Envoy; what these suites expect is the same.
 SUITES := good_tokens:: bad_tokens:: spoofing:: step_up:: revocation:: policy_reload:: moves_by_hand:: driven_moves:: \
-	assertions:: cell_bound::
+	assertions:: cell_bound:: up::
 module: tools build ## the end-to-end suites of the decision once more, decided inside Envoy
 	ALPHASWARM_PACKAGING=module $(CARGO) test $(PROFILE) --workspace --test edge -- $(SUITES)
 

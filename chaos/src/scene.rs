@@ -200,6 +200,29 @@ impl Scene {
         Ok(answer.status.as_u16())
     }
 
+    /// Has the control plane write, as an operator; `None`: it does not let this token in.
+    pub async fn write(
+        &self,
+        method: http::Method,
+        path: &str,
+        body: Vec<u8>,
+        operator: &wallet::Credential,
+    ) -> anyhow::Result<Option<()>> {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header(&operator.name, &operator.value)
+            .body(body.into())?;
+        let at = self.stack.ports().addr(port::CONTROL_PLANE);
+        let answer = devkit::exchange::send(at, request, Duration::from_secs(10)).await?;
+        match answer.status {
+            status if status.is_success() => Ok(Some(())),
+            http::StatusCode::UNAUTHORIZED => Ok(None),
+            status => anyhow::bail!("{path}: {status}: {}", answer.text()),
+        }
+    }
+
     /// The time of the run.
     #[must_use]
     pub fn now(&self) -> At {

@@ -10,12 +10,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use contract::TenantId;
+use contract::dev::MintRequest;
+use devkit::dev::OPERATOR;
+use http::Method;
+use registry::Drain;
 use registry::command::TenantSettings;
-use registry::{Command, Drain};
 use serde::Serialize;
 
 use crate::scene::Scene;
+use crate::wallet::{self, Credential};
 
 /// How often programs are looked at.
 pub const EVERY: Duration = Duration::from_secs(2);
@@ -30,6 +35,9 @@ const WARM_UP: f64 = 0.4;
 const FILLING: u32 = 20_000;
 /// Between two of them.
 const FILLING_PACE: Duration = Duration::from_millis(10);
+/// Before another token is tried, and how often.
+const AGAIN: Duration = Duration::from_millis(500);
+const MOST_REFUSED: u32 = 60;
 /// The tenant that is changed; nobody signs in to it.
 const FILLER: &str = "soak-filler";
 /// Stretches whose medians are compared.
@@ -91,10 +99,12 @@ pub async fn watch(scene: Arc<Scene>, mut note: impl FnMut(&str, Sample)) {
     }
 }
 
-/// Fills what grows with changes of the registry, and is bounded.
+/// Fills what grows with changes of the registry, and is bounded. Through the control plane, whose database keeps in memory
+/// what this process writes.
 pub async fn fill(scene: Arc<Scene>) -> anyhow::Result<()> {
-    for number in 0..FILLING {
-        let tenant = TenantSettings {
+    let (mut operator, mut number, mut refused) = (operator(&scene).await?, 0, 0);
+    while number < FILLING {
+        let settings = serde_json::to_vec(&TenantSettings {
             id: TenantId::parse(FILLER)?,
             name: format!("Filler {number}"),
             requests_per_second: None,
@@ -102,15 +112,32 @@ pub async fn fill(scene: Arc<Scene>) -> anyhow::Result<()> {
             region: None,
             apart: None,
             drain: Drain::Refuse,
+        })?;
+        let (method, path) = match number {
+            0 => (Method::POST, "/manage/tenants".to_owned()),
+            _ => (Method::PUT, format!("/manage/tenants/{FILLER}")),
         };
-        let command = match number {
-            0 => Command::AddTenant(tenant),
-            _ => Command::SetTenant(tenant),
-        };
-        scene.apply(&command).await?;
+        match scene.write(method, &path, settings, &operator).await? {
+            Some(()) => (number, refused) = (number + 1, 0),
+            // The token's key was rotated away, or the control plane has not fetched the new one yet.
+            None if refused < MOST_REFUSED => {
+                refused += 1;
+                tokio::time::sleep(AGAIN).await;
+                operator = self::operator(&scene).await?;
+            }
+            None => bail!("the control plane lets no operator in"),
+        }
         tokio::time::sleep(FILLING_PACE).await;
     }
     Ok(())
+}
+
+async fn operator(scene: &Scene) -> anyhow::Result<Credential> {
+    let request = MintRequest {
+        roles: vec!["cluster:admin".to_owned()],
+        ..MintRequest::good(OPERATOR)
+    };
+    wallet::credential(&scene.idp.mint(&request).await?)
 }
 
 fn look(pid: u32) -> Option<(f64, f64)> {

@@ -5,6 +5,8 @@ mod start;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use clap::ValueEnum as _;
+
 use super::Part;
 use crate::envoy::packaging::Packaging;
 use crate::progress::Progress;
@@ -37,6 +39,23 @@ pub struct Builder {
     progress: Progress,
 }
 
+/// What the environment says. Anything else than the two names is a mistake, after which whole suites would run on the wrong
+/// packaging.
+fn packaging() -> Packaging {
+    let named = std::env::var_os(PACKAGING).filter(|named| !named.is_empty());
+    let Some(named) = named else {
+        return Packaging::Service;
+    };
+    let parsed = named
+        .to_str()
+        .and_then(|name| Packaging::from_str(name, false).ok());
+    #[expect(
+        clippy::panic,
+        reason = "a test or a person at a terminal asked for what there is not"
+    )]
+    parsed.unwrap_or_else(|| panic!("{PACKAGING} is service or module, not {}", named.display()))
+}
+
 impl Default for Builder {
     fn default() -> Self {
         Self {
@@ -47,10 +66,7 @@ impl Default for Builder {
             envoys: 1,
             envoy_concurrency: 1,
             envoy_config: None,
-            packaging: match std::env::var_os(PACKAGING) {
-                Some(named) if named == "module" => Packaging::Module,
-                _ => Packaging::Service,
-            },
+            packaging: packaging(),
             modules: BTreeSet::new(),
             identity: None,
             policy: None,

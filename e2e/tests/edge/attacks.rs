@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::harness::{among_others, requests_in_cells};
 
-use self::world::{Packaging, Verdict, World};
+use self::world::{PACKAGINGS, Verdict, World};
 
 /// What went wrong, all of it: a table is read as a whole.
 #[derive(Default)]
@@ -75,7 +75,7 @@ async fn the_table_of_attacks_at_the_router_and_through_envoy() {
     matrix::at_the_router(&world).await;
     tokens::at_the_router(&world, &mut bodies).await;
     requests::at_the_router(&world, &mut bodies).await;
-    let [service, module] = Packaging::ALL;
+    let [service, module] = PACKAGINGS;
     let by_service = tokens::through_envoy(&world, service, &mut bodies).await;
     let by_module = tokens::through_envoy(&world, module, &mut bodies).await;
     compare(&by_service, &by_module);

@@ -5,9 +5,10 @@
 
 use std::net::SocketAddr;
 
-use contract::dev::MintRequest;
+use contract::dev::{DevProvider, MintRequest};
 use contract::{CellId, ProviderId, TenantId, port};
 use devkit::dev::{DEDICATED_CELL, SHARED_CELL, TENANTS};
+use devkit::envoy::packaging::Packaging;
 use devkit::stack::Stack;
 use registry::command::Drained;
 use registry::{Command, Revocation, TenantState};
@@ -25,7 +26,13 @@ struct Both {
 
 impl Both {
     async fn start() -> Self {
-        let stack = Stack::builder().envoys(2).module_in(1).start().await.unwrap();
+        let stack = Stack::builder()
+            .packaging(Packaging::Service)
+            .envoys(2)
+            .module_in(1)
+            .start()
+            .await
+            .unwrap();
         let both = Self {
             stack,
             asked: std::cell::Cell::default(),
@@ -170,13 +177,19 @@ async fn spoofed(both: &Both) {
 
 async fn stepped_up(both: &Both) {
     for tenant in TENANTS {
-        let weak = MintRequest::good(tenant.id);
+        let weak = both.token(&MintRequest::good(tenant.id)).await;
+        let refused = both.get("a weak sign-in", "/admin/x", &[&weak]).await;
+        assert_ne!(refused.status, 200, "{}: {}", tenant.id, refused.body);
+        // Access has no sign of a strong sign-in.
+        if tenant.provider == DevProvider::CloudflareAccess {
+            continue;
+        }
         let mut strong = MintRequest::good(tenant.id);
         strong.acr = Some("high".to_owned());
-        for request in [weak, strong] {
-            let token = both.token(&request).await;
-            both.get("step-up", "/admin/x", &[&token]).await;
-        }
+        let strong = both.token(&strong).await;
+        let allowed = both.get("a strong sign-in", "/admin/x", &[&strong]).await;
+        let expected = if tenant.link_active { 200 } else { 403 };
+        assert_eq!(allowed.status, expected, "{}: {}", tenant.id, allowed.body);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use contract::{Code, header};
-use decision::response::{Denial, body, request_headers};
+use contract::header;
+use decision::response::{Denial, request_headers};
 use decision::{Decision, DenyReason, Field, Route};
 
 use crate::host::{Answer, Host};
@@ -28,16 +28,16 @@ const UNDECIDED: &str = "alphaswarm_undecided";
 /// One of a request that ended in a bug.
 const PANICKED: &str = "alphaswarm_panicked";
 
-/// Decides one request. Whatever panics in here, the request is answered with 500 and goes no further.
+/// Decides one request. Whatever panics in here is a bug; the request is denied, as by the router, and goes no further.
 pub fn on_request<H: Host>(edge: &Edge, host: &mut H) -> Verdict {
     let verdict = catch_unwind(AssertUnwindSafe(|| check(edge, host)));
     verdict.unwrap_or_else(|_| {
         host.count(Counter::Panicked);
-        // What client and operator can do is the same as when nothing could be decided.
+        let denial = Denial::of(&DenyReason::NotReady("the decision panicked"), "");
         host.respond(&Answer {
-            status: 500,
-            headers: &json_headers(),
-            body: &body(Code::NotReady, ""),
+            status: denial.status,
+            headers: &denial.headers,
+            body: &denial.body,
             details: PANICKED,
         });
         Verdict::Answered

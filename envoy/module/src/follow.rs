@@ -80,9 +80,18 @@ pub struct Follow<O> {
     keys: Vec<ProviderKeys>,
     policy: Option<PolicyFile>,
     signing_key: SigningKeyFile,
+    read: Read,
     /// Worlds that requests may still be using: they are freed here, and not on a thread that serves.
     retired: Vec<Arc<World>>,
     shown: Option<Instant>,
+}
+
+/// What was read and is in no world yet: no file is read twice, so a look that ends early leaves it to the next.
+#[derive(Default)]
+struct Read {
+    registry: bool,
+    policy: Option<Arc<Policy>>,
+    key: Option<Arc<SigningKey>>,
 }
 
 struct ProviderKeys {
@@ -129,6 +138,7 @@ impl<O: Outside> Follow<O> {
                 seen: None,
             },
             complaints: Complaints::default(),
+            read: Read::default(),
             retired: Vec::new(),
             shown: None,
             outside,
@@ -151,21 +161,25 @@ impl<O: Outside> Follow<O> {
     pub fn look(&mut self) {
         let edge = Arc::clone(&self.edge);
         let world = edge.world();
-        let key = self.signing_key.look(&mut self.complaints);
-        let policy = self
-            .policy
-            .as_mut()
-            .and_then(|file| file.look(world.policy.generation(), &mut self.complaints));
         let keys = self.look_at_keys();
-        let registry = self.look_at_registry(&world);
-        let swapped = registry || key.is_some() || policy.is_some();
+        if let Some(key) = self.signing_key.look(&mut self.complaints) {
+            self.read.key = Some(Arc::new(key));
+        }
+        if let Some(file) = &mut self.policy
+            && let Some(policy) = file.look(world.policy.generation(), &mut self.complaints)
+        {
+            self.read.policy = Some(Arc::new(policy));
+        }
+        self.read.registry |= self.look_at_registry(&world);
+        let read = std::mem::take(&mut self.read);
+        let swapped = read.registry || read.key.is_some() || read.policy.is_some();
         if swapped {
             let next = World::new(
                 self.registry.snapshot().cloned().unwrap_or_else(Snapshot::empty),
                 self.registry.heard(),
                 self.registry.refused().is_empty(),
-                policy.map_or_else(|| Arc::clone(&world.policy), Arc::new),
-                key.map(Arc::new).or_else(|| world.key.clone()),
+                read.policy.unwrap_or_else(|| Arc::clone(&world.policy)),
+                read.key.or_else(|| world.key.clone()),
             );
             drop(world);
             self.retired.push(edge.swap(next));

@@ -1,7 +1,6 @@
 //! The world that requests are decided in: registry, policy and signing key as last read, swapped as one; providers with
 //! their keys and verified tokens beside it, each hot-swapped on its own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -114,7 +113,7 @@ impl Edge {
         &self.config
     }
 
-    /// Decides one request. A panic anywhere in it is a bug; it ends as a denial of this one request.
+    /// Decides one request.
     #[must_use]
     pub fn decide<'w>(&'w self, world: &'w World, attributes: &Attributes<'_>) -> Decision<'w> {
         if !self.can_assert(world) {
@@ -122,10 +121,7 @@ impl Edge {
                 "the assertion key is not published for long enough",
             ));
         }
-        catch_unwind(AssertUnwindSafe(|| {
-            decide(attributes, &self.view(world), unix_now())
-        }))
-        .unwrap_or(Decision::deny(DenyReason::NotReady("the decision panicked")))
+        decide(attributes, &self.view(world), unix_now())
     }
 
     fn view<'w>(&'w self, world: &'w World) -> decision::World<'w> {

@@ -2,8 +2,9 @@
 
 use conformance::requests::{self, Answer, Request};
 use contract::header::AUTHORIZATION;
+use devkit::envoy::packaging::Packaging;
 
-use super::world::{Bodies, Packaging, Verdict, World};
+use super::world::{Bodies, Verdict, World};
 use super::{Failures, Passage};
 
 fn expectation(answer: &Answer) -> (u16, &'static str) {

@@ -4,9 +4,10 @@ use conformance::Slot;
 use conformance::attacks::{self, Case};
 use conformance::requests::Request;
 use contract::ProviderId;
+use devkit::envoy::packaging::Packaging;
 use registry::{Command, Revocation};
 
-use super::world::{Bodies, Packaging, World};
+use super::world::{Bodies, World};
 use super::{Failures, Passage};
 use crate::harness::{apply, registry, wait_until};
 

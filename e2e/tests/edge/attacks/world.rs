@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use conformance::{Setting, providers, requests::Request};
 use contract::dev::DemoCellAnswer;
 use contract::{CellId, ProviderId, TenantId, port};
+use devkit::envoy::packaging::Packaging;
 use devkit::stack::{Part, Stack};
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Asked};
@@ -30,23 +31,13 @@ pub(super) type Told = (String, String);
 /// Every kind that was met, with how often.
 pub(super) type Bodies = BTreeMap<Told, usize>;
 
-/// The two Envoys of the stack, by who decides for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packaging {
-    /// The router.
-    Service,
-    /// The module inside, by what the same router publishes.
-    Module,
-}
+/// Who decides for the stack's two Envoys: the router, and the module by what the same router publishes.
+pub(super) const PACKAGINGS: [Packaging; 2] = [Packaging::Service, Packaging::Module];
 
-impl Packaging {
-    pub(super) const ALL: [Self; 2] = [Self::Service, Self::Module];
-
-    fn envoy(self) -> usize {
-        match self {
-            Self::Service => 0,
-            Self::Module => 1,
-        }
+fn envoy(by: Packaging) -> usize {
+    match by {
+        Packaging::Service => 0,
+        Packaging::Module => 1,
     }
 }
 
@@ -123,8 +114,9 @@ impl World {
         };
         let key_server = serve_keys(setting.now).await;
         let stack = Stack::builder()
+            .packaging(Packaging::Service)
             .envoys(2)
-            .module_in(Packaging::Module.envoy())
+            .module_in(envoy(Packaging::Module))
             .without(Part::Idp)
             .identity(providers::toml(
                 setting.now,
@@ -147,7 +139,7 @@ impl World {
                 world.ask(&twin, "start").await.status == 200
             })
             .await;
-            for by in Packaging::ALL {
+            for by in PACKAGINGS {
                 wait_until(&format!("{by:?} lets it pass: {}", twin.name), async || {
                     let verdict = world.send(by, &twin).await;
                     verdict.is_ok_and(|verdict| verdict.status == 200)
@@ -219,7 +211,7 @@ impl World {
         for (name, value) in &request.lines {
             head.extend([b"\r\n", name.as_bytes(), b": ", value.as_slice()].concat());
         }
-        let edge = self.stack.ports_of(by.envoy()).addr(port::EDGE);
+        let edge = self.stack.ports_of(envoy(by)).addr(port::EDGE);
         let reply = wire::send(edge, &head, request.body.as_bytes()).await?;
         Ok(Verdict::new(
             reply.status,
@@ -233,7 +225,7 @@ impl World {
     pub(super) async fn reasons(&self, by: Packaging, ids: &[&str]) -> HashMap<String, String> {
         let (part, outcome) = match by {
             Packaging::Service => (Part::Router(0), "outcome"),
-            Packaging::Module => (Part::Envoy(by.envoy()), "decision"),
+            Packaging::Module => (Part::Envoy(envoy(by)), "decision"),
         };
         let path = self.stack.program(part).unwrap().log_path().to_owned();
         let read = || {

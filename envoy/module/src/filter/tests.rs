@@ -150,8 +150,8 @@ fn a_panic_is_answered_and_closed() {
     let mut host = FakeHost::bearer("/", &router.token(json!({})));
     host.panics = true;
     assert_eq!(on_request(&edge, &mut host), Verdict::Answered);
-    assert_eq!(host.answered().status, 500);
-    assert_eq!(host.answered().details, PANICKED);
+    assert_eq!((host.answered().status, host.answered().details), (503, PANICKED));
+    assert!(host.answered().headers.contains_key("retry-after"));
     assert_eq!(host.counted, [Counter::Panicked]);
 }
 

@@ -33,8 +33,11 @@ impl Complaints {
     /// What a decision waits for, which is a denial for everybody.
     pub(super) fn readiness(&mut self, pending: &[String]) {
         // Ages change by the second; that they are too old is said once.
-        let without_numbers = |text: &String| text.replace(|c: char| c.is_ascii_digit(), "");
-        let wrong: Vec<String> = pending.iter().map(without_numbers).collect();
+        let without_age = |text: &String| match text.rsplit_once(" for ") {
+            Some((what, age)) if age.ends_with(" s") => format!("{what} for too long"),
+            _ => text.clone(),
+        };
+        let wrong: Vec<String> = pending.iter().map(without_age).collect();
         let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         self.put("not ready", wrong, true);
     }
@@ -87,15 +90,21 @@ mod tests {
         let mut complaints = Complaints::default();
         assert!(said(&mut complaints).is_empty());
         complaints.note("policy", Some("line 3".to_owned()));
-        complaints.readiness(&["registry: not heard from for 90 s".to_owned()]);
+        let pending = |age: u32| {
+            [
+                format!("registry: not heard from for {age} s"),
+                "keys of provider auth0".to_owned(),
+            ]
+        };
+        complaints.readiness(&pending(90));
         assert_eq!(
             said(&mut complaints),
             [
-                "Error not ready: registry: not heard from for  s",
+                "Error not ready: registry: not heard from for too long; keys of provider auth0",
                 "Warn policy: line 3"
             ]
         );
-        complaints.readiness(&["registry: not heard from for 91 s".to_owned()]);
+        complaints.readiness(&pending(91));
         complaints.note("policy", Some("line 4".to_owned()));
         assert!(said(&mut complaints).is_empty(), "for ten seconds");
         for complaint in complaints.of.values_mut() {
