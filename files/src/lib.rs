@@ -34,7 +34,9 @@ pub enum OpenError {
     #[error("it is no plain file")]
     NotAFile,
     /// Somebody else's.
-    #[error("it or its directory belongs to another user; chown both to the user that runs this program")]
+    #[error(
+        "it or its directory belongs to another user; run this program as its owner, or chown both to the user that runs it"
+    )]
     ForeignOwner,
     /// Not only its owner's.
     #[error("others may write to it or its directory; chmod go-w both")]

@@ -5,12 +5,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What a file was at one moment. A file that was replaced is another one (its inode), one that was written to has
-/// another time or length.
+/// another time or length, and one that may be read by others now has been changed, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
+    changed: (i64, i64),
     /// In bytes.
     pub length: u64,
 }
@@ -35,6 +36,7 @@ impl From<&Metadata> for Stamp {
             device: found.dev(),
             inode: found.ino(),
             modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
             length: found.len(),
         }
     }

@@ -244,13 +244,15 @@ impl Signing {
             None => None,
         };
         drop(state);
+        let mut kept = Ok(());
         if let (Some(path), Some(file)) = (&self.path, unwritten) {
             let written = file.write(path);
             if written.is_err() {
                 self.lock().unwritten = true;
             }
-            written.with_context(|| format!("cannot write {}", path.display()))?;
+            kept = written.with_context(|| format!("cannot write {}", path.display()));
         }
+        // Whether or not that one could be written: Envoy must not sign on with a key that is forgotten soon.
         if let (Some(path), Some(showing)) = (&self.shown_at, showing) {
             let shown = showing.write(path, &self.router_id)?;
             self.lock().shown = Some(shown);
@@ -258,7 +260,7 @@ impl Signing {
         if due {
             self.note(now);
         }
-        Ok(())
+        kept
     }
 
     /// Notes when the keys were last known to be published, in the file's own time: a router that comes back after long

@@ -70,8 +70,14 @@ impl Bulkhead {
     /// considered; a quota below one CPU counts as one.
     #[must_use]
     pub fn new(cpu_share: f64) -> Self {
+        Self::of_threads(cpu_share, usize::MAX)
+    }
+
+    /// The same for a process in which only so many threads verify.
+    #[must_use]
+    pub fn of_threads(cpu_share: f64, threads: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let cores = u32::try_from(cores).unwrap_or(1);
+        let cores = u32::try_from(cores.min(threads.max(1))).unwrap_or(1);
         let whole = WINDOW.as_secs_f64() * f64::from(cores) * cpu_share.clamp(0.0, 1.0);
         Self::with_budget(Duration::from_secs_f64(whole))
     }

@@ -99,7 +99,14 @@ async fn admission(stack: &Stack, block: &Block) -> (Program, SocketAddr) {
 #[tokio::test]
 async fn every_metric_that_is_watched_exists() {
     let _machine = among_others().await;
-    let stack = Stack::builder().control_plane().start().await.unwrap();
+    // The second Envoy decides inside.
+    let stack = Stack::builder()
+        .control_plane()
+        .envoys(2)
+        .module_in(1)
+        .start()
+        .await
+        .unwrap();
     // Some series begin with the first request.
     let bearer = line(&stack.token("acme").await.unwrap());
     for (lines, status) in [(vec![bearer.as_str()], 200), (vec![], 401)] {
@@ -115,6 +122,7 @@ async fn every_metric_that_is_watched_exists() {
         (of(port::CONTROL_PLANE), "/metrics"),
         (cell, "/metrics"),
         (of(port::EDGE_ADMIN), "/stats/prometheus"),
+        (stack.ports_of(1).addr(port::EDGE_ADMIN), "/stats/prometheus"),
     ] {
         let reply = wire::get(address, path, &[]).await.unwrap();
         assert_eq!(reply.status, 200, "{path}");

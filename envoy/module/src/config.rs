@@ -18,6 +18,9 @@ const STATE_DIR: Variable = variable(
     "the state directory of the tenant-router on this host",
 );
 
+/// What `POLICY_FILE` says where the router has none.
+const NO_POLICY: &str = "none";
+
 /// Every setting.
 pub const SETTINGS: &[Variable] = &[
     STATE_DIR,
@@ -52,7 +55,15 @@ impl Config {
     /// Reads what Envoy hands over (a `Struct` arrives as JSON, a string as it is; nothing as nothing), and the files
     /// that it names.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigErrors> {
-        let (values, mut errors) = values(text);
+        let (mut values, mut errors) = values(text);
+        // Without a policy every good token may do everything: nobody gets there by leaving a line out.
+        match values.get(rules::POLICY_FILE.name).map(String::as_str) {
+            None | Some("") => errors.push(format!(
+                "POLICY_FILE: missing; the router's policy file, or {NO_POLICY}"
+            )),
+            Some(NO_POLICY) => drop(values.remove(rules::POLICY_FILE.name)),
+            Some(_) => {}
+        }
         let lookup = |name: &str| values.get(name).cloned();
         let mut p = Settings::new(SETTINGS, &lookup);
         let state_dir = p.get(STATE_DIR.name).map(PathBuf::from);
@@ -60,6 +71,9 @@ impl Config {
             p.error("ALPHASWARM_STATE_DIR: missing; the directory that the tenant-router on this host has under that name");
         }
         let rules = Rules::read(&mut p);
+        if rules.auth_mode != AuthMode::Required {
+            p.error("AUTH_MODE: Envoy decides with required only: the module does not know who reaches the listeners");
+        }
         let identity = providers::identity_config(&mut p, rules.auth_mode == AuthMode::Required);
         let operators = providers::operators(&mut p, identity.as_ref());
         let keys_max_staleness = p.staleness(providers::MAX_STALENESS.name);
@@ -129,6 +143,7 @@ mod tests {
         let mut settings = json!({
             "ALPHASWARM_STATE_DIR": "/var/lib/alphaswarm-router",
             "IDENTITY_CONFIG": identity.display().to_string(),
+            "POLICY_FILE": "none",
         });
         for (name, value) in more.as_object().unwrap() {
             settings[name] = value.clone();
@@ -150,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_least_configuration_has_the_routers_defaults() {
-        let config = parse(json!({ "POLICY_FILE": "" })).unwrap();
+        let config = parse(json!({})).unwrap();
         assert_eq!(config.rules.auth_mode, AuthMode::Required);
         assert_eq!(
             config.rules.registry_max_staleness,
@@ -175,6 +190,7 @@ mod tests {
             })),
             &[
                 "AUTH_MODE: optional and disabled need ALPHASWARM_ENV=dev",
+                "AUTH_MODE: Envoy decides with required only",
                 "CBA_MODE: \"on\" is not one of enforce, audit, off",
                 "FORWARD_TOKEN: true is no string",
                 "POLICY_FILE: /nowhere/policy.toml",
@@ -199,6 +215,7 @@ mod tests {
         let examples = [
             (STATE_DIR.name, "/var/lib/alphaswarm-router"),
             (providers::IDENTITY_CONFIG.name, "/etc/alphaswarm/identity.toml"),
+            (rules::POLICY_FILE.name, NO_POLICY),
         ];
         let mut expected: BTreeMap<_, _> = SETTINGS.iter().map(|it| (it.name, it.default)).collect();
         expected.extend(examples);
@@ -207,14 +224,18 @@ mod tests {
 
     #[test]
     fn nothing_and_nonsense_are_refused() {
-        let missing = ["ALPHASWARM_STATE_DIR: missing", "IDENTITY_CONFIG: missing"];
+        let missing = [
+            "POLICY_FILE: missing",
+            "ALPHASWARM_STATE_DIR: missing",
+            "IDENTITY_CONFIG: missing",
+        ];
         refuses(Config::parse(b"").map_err(|errors| errors.0), &missing);
         refuses(Config::parse(b"{}").map_err(|errors| errors.0), &missing);
-        let [state_dir, identity] = missing;
+        let [policy, state_dir, identity] = missing;
         for text in ["[]", "x", "{\"a\":"] {
             refuses(
                 Config::parse(text.as_bytes()).map_err(|errors| errors.0),
-                &["filter_config: ", state_dir, identity],
+                &["filter_config: ", policy, state_dir, identity],
             );
         }
     }

@@ -30,7 +30,7 @@ use decision::policy::{self, Watch};
 
 use self::abi::{
     CONTINUE, Define, EnvoyBytes, EnvoyConfig, EnvoyFilter, OurBytes, OurConfig, OurFilter, STOP_ITERATION,
-    SUCCESS, define_counter, define_gauge, is_validation_mode, set_gauge,
+    SUCCESS, define_counter, define_gauge, get_concurrency, is_validation_mode, set_gauge,
 };
 use self::envoy::{EnvoyHost, EnvoyOutside, Scheduler, log};
 use crate::config::Config;
@@ -65,7 +65,10 @@ impl Instance {
         // Before it is read, so that no change is missed.
         let policy_seen = Watch::new(config.rules.policy_file.as_deref().and_then(policy::stamp));
         let policy = config.policy()?;
-        let edge = Arc::new(Edge::new(config, policy)?);
+        // SAFETY: on the main thread, by our caller's word.
+        let workers = unsafe { get_concurrency() };
+        let workers = usize::try_from(workers).unwrap_or(usize::MAX);
+        let edge = Arc::new(Edge::new(config, policy, workers)?);
         let counters = Counter::all().filter_map(|counter| {
             // SAFETY: `envoy` by our caller's word.
             let id = unsafe { define(define_counter, envoy, &counter.name()) };

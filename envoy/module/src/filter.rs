@@ -34,9 +34,15 @@ pub fn on_request<H: Host>(edge: &Edge, host: &mut H) -> Verdict {
     verdict.unwrap_or_else(|_| {
         host.count(Counter::Panicked);
         let denial = Denial::of(&DenyReason::NotReady("the decision panicked"), "");
+        let mut headers = denial.headers;
+        // Whatever panicked may do so again.
+        let asked = catch_unwind(AssertUnwindSafe(|| speaks_grpc(host.header("content-type"))));
+        if asked.unwrap_or_default() {
+            headers.push(("grpc-status", denial.grpc_status.to_string()));
+        }
         host.respond(&Answer {
             status: denial.status,
-            headers: &denial.headers,
+            headers: &headers,
             body: &denial.body,
             details: PANICKED,
         });

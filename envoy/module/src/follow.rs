@@ -2,6 +2,7 @@
 //! `stat`) and reads what changed. Requests never wait for it, and what it cannot use leaves the last good in place.
 
 mod complaints;
+mod seen;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use registry::disk::Follower;
 use crate::host::Outside;
 use crate::world::{Edge, World};
 use complaints::Complaints;
+use seen::Seen;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -99,18 +101,20 @@ struct ProviderKeys {
     /// What its complaints are called.
     source: String,
     file: LastGood,
-    seen: Option<Stamp>,
+    seen: Seen<Stamp>,
 }
 
 struct PolicyFile {
     path: PathBuf,
     watch: Watch,
     looked: Instant,
+    /// Only of reading again what could not be read: `watch` says when it is another one.
+    seen: Seen<()>,
 }
 
 struct SigningKeyFile {
     path: PathBuf,
-    seen: Option<Stamp>,
+    seen: Seen<Stamp>,
 }
 
 impl<O: Outside> Follow<O> {
@@ -123,7 +127,7 @@ impl<O: Outside> Follow<O> {
             provider: provider.id().clone(),
             source: format!("keys of {}", provider.id()),
             file: LastGood::new(&keys_dir, provider),
-            seen: None,
+            seen: Seen::nothing(),
         });
         Self {
             keys: keys.collect(),
@@ -132,10 +136,11 @@ impl<O: Outside> Follow<O> {
                 path,
                 watch: policy_seen,
                 looked: Instant::now(),
+                seen: Seen::nothing(),
             }),
             signing_key: SigningKeyFile {
                 path: state::signing_key(state_dir),
-                seen: None,
+                seen: Seen::nothing(),
             },
             complaints: Complaints::default(),
             read: Read::default(),
@@ -210,12 +215,13 @@ impl<O: Outside> Follow<O> {
         let longest = i64::try_from(self.edge.config().keys_max_staleness.as_secs()).unwrap_or(i64::MAX);
         for keys in &mut self.keys {
             let stamp = Stamp::of(keys.file.path());
-            if stamp == keys.seen {
+            if !keys.seen.wants(stamp.as_ref()) {
                 continue;
             }
-            let first = keys.seen.is_none();
-            keys.seen = stamp;
-            let complaint = match keys.file.load(unix_now()) {
+            let first = keys.seen.is_nothing();
+            let loaded = keys.file.load(unix_now());
+            keys.seen.was_read(stamp, loaded.is_ok());
+            let complaint = match loaded {
                 Ok(Some(ring)) => {
                     // What changes while we look on was fetched by the router just now: its word counts, also when
                     // its clock was set back meanwhile.
@@ -245,6 +251,8 @@ impl<O: Outside> Follow<O> {
         self.say();
         if due {
             self.shown = Some(Instant::now());
+            // The caches do here what they put off, and not on a thread that serves.
+            let _ = self.edge.identity.cache_status();
             self.outside.show_gauges();
         }
     }
@@ -261,10 +269,11 @@ impl PolicyFile {
             return None;
         }
         self.looked = Instant::now();
-        if !self.watch.is_due(policy::stamp(&self.path)) {
+        if !self.watch.is_due(policy::stamp(&self.path)) && !self.seen.is_due_again() {
             return None;
         }
         let read = policy::read(&self.path, generation + 1);
+        self.seen.was_read(None, read.is_ok());
         let complaint = read.as_ref().err().map(|error| {
             let error = error.trim_end().replace('\n', "; ");
             format!("{error}; the last good one stays")
@@ -278,11 +287,11 @@ impl SigningKeyFile {
     /// The key, if it is another one or may sign from now on.
     fn look(&mut self, complaints: &mut Complaints) -> Option<SigningKey> {
         let stamp = Stamp::of(&self.path);
-        if stamp == self.seen {
+        if !self.seen.wants(stamp.as_ref()) {
             return None;
         }
-        self.seen = stamp;
         let read = signing_key::read(&self.path);
+        self.seen.was_read(stamp, read.is_ok());
         let complaint = match &read {
             Ok(Some(_)) => None,
             Ok(None) => Some("its file is gone; the last one stays in use".to_owned()),

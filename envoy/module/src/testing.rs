@@ -108,6 +108,7 @@ impl Router {
         let mut settings = json!({
             "ALPHASWARM_STATE_DIR": self.state_dir().display().to_string(),
             "IDENTITY_CONFIG": self.folder.path().join("identity.toml").display().to_string(),
+            "POLICY_FILE": "none",
         });
         for (name, value) in more.as_object().unwrap() {
             settings[name] = value.clone();
@@ -123,7 +124,7 @@ impl Router {
     pub(crate) fn edge_with(&self, more: Value) -> Arc<Edge> {
         let config = self.config(more);
         let policy = config.policy().unwrap();
-        Arc::new(Edge::new(config, policy).unwrap())
+        Arc::new(Edge::new(config, policy, 2).unwrap())
     }
 
     /// An edge that has read everything.

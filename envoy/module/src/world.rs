@@ -73,8 +73,9 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Nothing read yet, so that nothing is allowed. An error only where no key can be made.
-    pub fn new(config: Config, policy: Policy) -> Result<Self, String> {
+    /// Nothing read yet, so that nothing is allowed. Envoy decides on `workers` threads. An error only where no key can be
+    /// made.
+    pub fn new(config: Config, policy: Policy, workers: usize) -> Result<Self, String> {
         let nobody = Minter::generate("nobody").map_err(|error| error.to_string())?;
         let world = World::new(Snapshot::empty(), None, true, Arc::new(policy), None);
         Ok(Self {
@@ -88,7 +89,7 @@ impl Edge {
                 bulkhead: config
                     .rules
                     .verification_cpu
-                    .map_or_else(Bulkhead::unlimited, Bulkhead::new),
+                    .map_or_else(Bulkhead::unlimited, |share| Bulkhead::of_threads(share, workers)),
                 ..Fairness::default()
             },
             config,

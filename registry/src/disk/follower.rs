@@ -154,6 +154,8 @@ impl Follower {
                 Instant::now().checked_sub(mark.age(&Moment::now())?)
             }
             Err(refused) => {
+                // What hinders may pass without a change of the file.
+                self.seen.mark = None;
                 self.judge("mark", Some(refused.reason));
                 None
             }
@@ -203,7 +205,9 @@ impl Follower {
             }
         };
         let paused = self.paused_until.is_some_and(|until| Instant::now() < until);
-        wanted && !paused && files != self.seen.whole
+        // What could not be read before may be readable now: a descriptor was free, somebody may enter again.
+        let another = files != self.seen.whole || !self.refused.is_empty();
+        wanted && !paused && another
     }
 
     fn read_whole(&mut self, files: [Option<Stamp>; 2]) {

@@ -295,6 +295,19 @@ fn every_trap_is_found_where_it_is() {
 }
 
 #[test]
+fn another_module_is_no_decision() {
+    let good = shipped("envoy-module.yaml");
+    let of = |text: &str| -> Vec<&str> {
+        let findings = check::check(text).unwrap();
+        findings.iter().map(|finding| finding.rule).collect()
+    };
+    assert_eq!(of(&good), Vec::<&str>::new());
+    let other = good.replacen("name: tenant_router  ", "name: other_module  ", 1);
+    assert_ne!(other, good);
+    assert!(of(&other).contains(&"no-decision"));
+}
+
+#[test]
 fn a_value_that_is_wrong_is_named_by_its_own_line() {
     let (text, line) = broken(
         &shipped("envoy.yaml"),

@@ -146,6 +146,8 @@ unsafe extern "C" {
     pub(super) fn scheduler_delete(scheduler: EnvoyScheduler);
     #[link_name = "envoy_dynamic_module_callback_log"]
     pub(super) fn write_log(level: u32, line: OurBytes);
+    #[link_name = "envoy_dynamic_module_callback_get_concurrency"]
+    pub(super) fn get_concurrency() -> u32;
     #[link_name = "envoy_dynamic_module_callback_is_validation_mode"]
     pub(super) fn is_validation_mode() -> bool;
 }

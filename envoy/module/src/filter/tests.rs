@@ -147,11 +147,12 @@ fn a_step_up_is_challenged() {
 fn a_panic_is_answered_and_closed() {
     let router = Router::new();
     let edge = router.ready_edge(json!({}));
-    let mut host = FakeHost::bearer("/", &router.token(json!({})));
+    let mut host = FakeHost::bearer("/", &router.token(json!({}))).with("content-type", "application/grpc");
     host.panics = true;
     assert_eq!(on_request(&edge, &mut host), Verdict::Answered);
     assert_eq!((host.answered().status, host.answered().details), (503, PANICKED));
     assert!(host.answered().headers.contains_key("retry-after"));
+    assert_eq!(host.answered().headers["grpc-status"], "14");
     assert_eq!(host.counted, [Counter::Panicked]);
 }
 

@@ -46,8 +46,8 @@ pub(super) fn check(manager: Node<'_>, findings: &mut Findings) {
         let is_it = |filter: &Node<'_>| filter.get("typed_config").and_then(Node::kind) == Some(kind);
         filters.iter().position(is_it)
     };
-    // The decision may also run inside Envoy.
-    let decides = of("ExtAuthz").or_else(|| of("DynamicModuleFilter"));
+    // The decision may also run inside Envoy, as one module of several.
+    let decides = of("ExtAuthz").or_else(|| filters.iter().position(is_our_module));
     let (Some(decides), router) = (decides, of("Router")) else {
         findings.object(
             NO_DECISION,
@@ -90,6 +90,14 @@ pub(super) fn check(manager: Node<'_>, findings: &mut Findings) {
     {
         check_authz(authz, findings);
     }
+}
+
+fn is_our_module(filter: &Node<'_>) -> bool {
+    let config = filter
+        .get("typed_config")
+        .filter(|config| config.kind() == Some("DynamicModuleFilter"));
+    let name = config.and_then(|config| config.get("dynamic_module_config")?.get("name"));
+    name.is_some_and(|name| name.text() == Some("tenant_router"))
 }
 
 fn check_authz(authz: Node<'_>, findings: &mut Findings) {
