@@ -76,12 +76,15 @@ async fn the_table_of_attacks_at_the_router_and_through_envoy() {
     tokens::at_the_router(&world, &mut bodies).await;
     requests::at_the_router(&world, &mut bodies).await;
     let [service, module] = PACKAGINGS;
-    let by_service = tokens::through_envoy(&world, service, &mut bodies).await;
-    let by_module = tokens::through_envoy(&world, module, &mut bodies).await;
+    // Both get the same bytes: some signatures come out differently each time.
+    let cases = conformance::attacks::cases(&world.setting);
+    let by_service = tokens::through_envoy(&world, service, &cases, &mut bodies).await;
+    let by_module = tokens::through_envoy(&world, module, &cases, &mut bodies).await;
     compare(&by_service, &by_module);
     arrived += by_service.arrived + by_module.arrived;
-    let by_service = requests::through_envoy(&world, service, &mut bodies).await;
-    let by_module = requests::through_envoy(&world, module, &mut bodies).await;
+    let odd = conformance::requests::all(&world.setting);
+    let by_service = requests::through_envoy(&world, service, &odd, &mut bodies).await;
+    let by_module = requests::through_envoy(&world, module, &odd, &mut bodies).await;
     compare(&by_service, &by_module);
     arrived += by_service.arrived + by_module.arrived;
 

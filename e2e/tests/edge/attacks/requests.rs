@@ -77,13 +77,17 @@ pub(super) async fn at_the_router(world: &World, bodies: &mut Bodies) {
 }
 
 /// All of them, through one of the Envoys.
-pub(super) async fn through_envoy(world: &World, by: Packaging, bodies: &mut Bodies) -> Passage {
-    let all = requests::all(&world.setting);
+pub(super) async fn through_envoy(
+    world: &World,
+    by: Packaging,
+    all: &[Request],
+    bodies: &mut Bodies,
+) -> Passage {
     let mut failures = Failures::default();
     let mut expected = Vec::new();
     let mut passage = Passage::default();
     let good = conformance::tokens::entra_v2(world.setting.now).sign();
-    for request in &all {
+    for request in all {
         let verdict = match world.send(by, request).await {
             Ok(verdict) => verdict,
             Err(error) => {

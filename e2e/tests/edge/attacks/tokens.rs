@@ -105,9 +105,13 @@ pub(super) async fn odd_but_good(world: &World) {
 }
 
 /// One case of each attack and its good twin, through one of the Envoys.
-pub(super) async fn through_envoy(world: &World, by: Packaging, bodies: &mut Bodies) -> Passage {
-    let cases = attacks::cases(&world.setting);
-    let cases = attacks::one_of_each(&cases);
+pub(super) async fn through_envoy(
+    world: &World,
+    by: Packaging,
+    cases: &[Case],
+    bodies: &mut Bodies,
+) -> Passage {
+    let cases = attacks::one_of_each(cases);
     let (mut by_envoy, mut inexpressible) = (0, 0);
     let mut passage = Passage::default();
     let mut failures = Failures::default();
