@@ -23,7 +23,8 @@ pub(crate) fn answer<'h>(
     // The id stands in a header, in the body, and in a gRPC client's message.
     let id = told.iter().find(|(name, _)| *name == "x-request-id");
     let id = id.map_or_else(String::new, |(_, id)| (*id).clone());
-    told.retain(|(name, _)| *name != "date");
+    // An HTTP/1 connection closes when a request is refused before its body has come, which the module is quick enough for.
+    told.retain(|(name, _)| !["date", "connection"].contains(&name.as_str()));
     let text = format!("{status} {told:?} {body}");
     if id.is_empty() {
         text

@@ -11,11 +11,13 @@ use devkit::dev::{DEDICATED_CELL, SHARED_CELL, TENANTS};
 use devkit::envoy::packaging::Packaging;
 use devkit::stack::Stack;
 use registry::command::Drained;
-use registry::{Command, Revocation, TenantState};
+use registry::{Command, IfVersion, Revocation, Store as _, TenantState};
 
 use crate::alike;
 use crate::checks::now;
-use crate::harness::{among_others, apply, identity_headers, line, registry, set_tenant_state, wait_until};
+use crate::harness::{
+    actor, among_others, apply, identity_headers, line, registry, set_tenant_state, wait_until,
+};
 use crate::spoofing::{MARK, smuggled_lines};
 use crate::wire::{self, Reply};
 
@@ -252,7 +254,10 @@ async fn changes(both: &Both) {
         tenant: tenant.clone(),
         evidence,
     };
-    apply(&store, flip).await;
+    wait_until("the router has told that the drain is applied", async || {
+        store.apply(&flip, &actor(), IfVersion::Any).await.is_ok()
+    })
+    .await;
     both.until("it is in its new cell", &token, (200, "", DEDICATED_CELL))
         .await;
     apply(&store, Command::FinishMove { tenant }).await;

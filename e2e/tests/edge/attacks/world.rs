@@ -81,10 +81,7 @@ impl Verdict {
         } else {
             "refused"
         };
-        let mut headers = self.headers.clone();
-        // A refused handshake also closes its connection, whatever its credential was.
-        headers.remove("connection");
-        let told = alike::answer(self.status, &headers, &self.body);
+        let told = alike::answer(self.status, &self.headers, &self.body);
         let told = (format!("{by}, {kind}"), told);
         *bodies.entry(told).or_default() += 1;
     }
