@@ -81,7 +81,8 @@ impl Verdict {
         } else {
             "refused"
         };
-        let told = alike::answer(self.status, &self.headers, &self.body);
+        // The router told its client, Envoy, the id; here nobody repeats it in a header.
+        let told = alike::answer(self.status, &self.headers, &self.body).replace(&self.request_id, "<id>");
         let told = (format!("{by}, {kind}"), told);
         *bodies.entry(told).or_default() += 1;
     }
