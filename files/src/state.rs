@@ -1,5 +1,5 @@
 //! Where things are in a router's state directory. The router writes there; the module in Envoy, on the same host and as
-//! the same user, reads.
+//! the same user, reads, but for [`applied`].
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,13 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn registry(state_dir: &Path) -> PathBuf {
     state_dir.join("registry")
+}
+
+/// What the Envoys on this host have applied of it, as `registry::disk` has it told: a directory. The one place where they
+/// write.
+#[must_use]
+pub fn applied(state_dir: &Path) -> PathBuf {
+    state_dir.join("applied")
 }
 
 /// The last good keys of each provider: a directory with one file each.

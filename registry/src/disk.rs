@@ -9,12 +9,14 @@
 //! | `lock` | nothing: one writer a directory | never |
 //!
 //! Reading is reading into memory and checking; nothing is mapped, so no later change of a file is seen by a lookup.
-//! Another process on the same host may follow along ([`Follower`]): it reads what is new, and needs no lock.
+//! Another process on the same host may follow along ([`Follower`]): it reads what is new, and needs no lock. What it decides
+//! by it tells ([`Applied`]).
 //!
 //! A file that is damaged, or that others could have written, is refused with its reason and left alone until there is
 //! something to write; then it is kept aside as `<name>.refused`. What a refused file leaves is older than the mark says,
 //! or nothing: such a state is held, but allows nothing until the registry was heard from ([`Restored::age`]).
 
+mod applied;
 mod follower;
 mod keeper;
 mod log;
@@ -31,6 +33,7 @@ use files::OpenError;
 use crate::snapshot::{ImageError, ReadError, Snapshot};
 use crate::version::Position;
 
+pub use applied::{Applied, oldest as oldest_applied};
 pub use follower::Follower;
 pub use keeper::{Keeper, KeeperStatus};
 use mark::{Mark, Moment};

@@ -34,7 +34,7 @@ use crate::telemetry::Metrics;
 use crate::vitals::Vitals;
 use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
-use crate::{access_log, following, grpc, policy_file, shadow};
+use crate::{access_log, following, grpc, inside, policy_file, shadow};
 
 /// One `CheckRequest`. Envoy's headers are at most 60 KiB, and a few of them come with it; what is longer than a token may
 /// be is a denial, and only what is absurd an error.
@@ -242,9 +242,14 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         metrics.clone(),
         stopped(),
     ));
+    let (told, inside) = watch::channel(None);
+    if let Some(dir) = state_dir {
+        background.spawn(inside::follow(files::state::applied(dir), told, stopped()));
+    }
     let beats = Beats {
         fleet: fleet.clone(),
         registry,
+        inside,
         xds: xds.clone(),
         streams: streams.clone(),
         shadow: edge.shadow.clone(),

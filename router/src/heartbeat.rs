@@ -10,6 +10,7 @@ use registry::upstream::Upstream;
 use registry::{Heartbeat, Reader};
 
 use crate::following::Opened;
+use crate::inside::Oldest;
 use crate::shadow::Shadow;
 use crate::streams::Streams;
 use crate::telemetry::Metrics;
@@ -40,6 +41,8 @@ pub struct Beats {
     pub fleet: Arc<Fleet>,
     /// The version that decides.
     pub registry: Reader,
+    /// What the Envoys on this host that decide themselves decide by.
+    pub inside: Oldest,
     /// What Envoys have.
     pub xds: Xds,
     /// What Envoys hold open.
@@ -57,6 +60,7 @@ impl Beats {
     pub async fn run(self, mut opened: Opened, shutdown: Shutdown) {
         let mut applied = self.registry.subscribe();
         let mut acknowledged = self.xds.subscribe();
+        let mut inside = self.inside.clone();
         let mut fired = std::pin::pin!(shutdown.fired());
         let (mut beaten, mut warned) = (false, false);
         let upstream = tokio::select! {
@@ -93,6 +97,7 @@ impl Beats {
                 tokio::select! {
                     _ = applied.changed() => {}
                     _ = acknowledged.changed() => {}
+                    Ok(()) = inside.changed() => {}
                 }
                 let soonest = (began + BETWEEN).saturating_duration_since(Instant::now());
                 tokio::time::sleep(soonest.max(AFTER_CHANGE)).await;
@@ -121,6 +126,9 @@ impl Beats {
     fn heartbeat(&self, now: Instant) -> Heartbeat {
         let snapshot = self.registry.load();
         let (open, complete) = self.streams.of_draining(&snapshot, now);
+        // Applied is what decides everywhere on this host.
+        let inside = *self.inside.borrow();
+        let version = inside.map_or(snapshot.version(), |oldest| oldest.min(snapshot.version()));
         let learning = now.saturating_duration_since(self.started) < LEARNING;
         Heartbeat {
             keys: self.fleet.signing().published().to_vec(),
@@ -128,7 +136,7 @@ impl Beats {
             open,
             partial: learning || !complete,
             shadow: self.shadow.report(),
-            ..Heartbeat::new(self.fleet.signing().router_id().to_owned(), snapshot.version())
+            ..Heartbeat::new(self.fleet.signing().router_id().to_owned(), version)
         }
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! What keeps the check's world current and its sockets open: [`config`] → [`app`] (the composition root) →
 //! `service`'s listeners, [`grpc`], [`readiness`] and `vitals`; the registry ([`kept`], [`following`]); refreshers ([`policy_file`],
-//! [`heartbeat`], which publishes the keys of [`signing`]); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
+//! [`heartbeat`], which publishes the keys of [`signing`] and says what is applied, also by Envoys that decide themselves: `inside`); what is staged, beside the registry ([`shadow`]); the other listeners ([`http`], [`control`], [`xds`],
 //! [`access_log`] with its [`streams`]);
 //! [`telemetry`].
 //!
@@ -54,6 +54,8 @@ pub mod kept;
 pub mod following;
 
 pub mod heartbeat;
+
+mod inside;
 
 pub mod signing;
 

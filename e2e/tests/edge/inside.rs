@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use contract::dev::Minted;
 use devkit::envoy::packaging::{Packaging, SEARCH_PATH};
 use devkit::stack::{Part, Stack};
 use files::state;
-use registry::TenantState;
+use registry::{Store as _, TenantState, Version};
 
 use crate::harness::{among_others, line, registry, set_tenant_state, wait_for_code, wait_until};
 use crate::refusals::{Credentials, nobody_passes, passes_again};
@@ -168,4 +169,47 @@ async fn what_is_damaged_leaves_the_last_good() {
     let store = registry(&stack).await;
     set_tenant_state(&store, "acme", TenantState::Suspended).await;
     wait_for_code(&stack, "acme", "tenant_suspended").await;
+}
+
+/// A router's word about what is applied is Envoy's, too, for as long as that Envoy lives.
+#[tokio::test]
+async fn what_envoy_has_not_applied_its_router_does_not_claim() {
+    let _machine = among_others().await;
+    let stack = start().await;
+    let store = registry(&stack).await;
+    let heartbeat = async || store.heartbeats().await.unwrap().remove(0);
+    let claims = async |version: Version, why: &str| {
+        wait_until(why, async || heartbeat().await.version >= version).await;
+    };
+    // Several heartbeats after the router itself has applied it.
+    let held_back = async |before: Version, token: &Minted, status: u16| {
+        wait_until("the router applies it", async || {
+            let answer = stack.resolve("/x", Some(token)).await.unwrap();
+            answer.status.as_u16() == status
+        })
+        .await;
+        let since = heartbeat().await.at_ms;
+        wait_until("some heartbeats", async || {
+            let now = heartbeat().await;
+            assert_eq!(now.version, before, "Envoy has not applied it");
+            now.at_ms > since + 2500
+        })
+        .await;
+    };
+    let token = stack.token("acme").await.unwrap();
+    let suspended = set_tenant_state(&store, "acme", TenantState::Suspended).await;
+    claims(suspended, "both have applied it").await;
+
+    let envoy = stack.envoy().unwrap();
+    envoy.pause().unwrap();
+    let active = set_tenant_state(&store, "acme", TenantState::Active).await;
+    held_back(suspended, &token, 200).await;
+    envoy.resume().unwrap();
+    claims(active, "Envoy goes on").await;
+
+    envoy.pause().unwrap();
+    let again = set_tenant_state(&store, "acme", TenantState::Suspended).await;
+    held_back(active, &token, 403).await;
+    envoy.kill().await;
+    claims(again, "the dead apply nothing").await;
 }

@@ -19,7 +19,7 @@ use identity::disk::LastGood;
 use identity::disk::signing_key::{self, SigningKey};
 use identity::{KeysFrom, unix_now};
 use registry::Snapshot;
-use registry::disk::Follower;
+use registry::disk::{Applied, Follower};
 
 use crate::host::Outside;
 use crate::world::{Edge, World};
@@ -83,6 +83,8 @@ pub struct Follow<O> {
     policy: Option<PolicyFile>,
     signing_key: SigningKeyFile,
     read: Read,
+    /// What the router is told; `None` before there was anything to decide by, or while it cannot be.
+    applied: Option<Applied>,
     /// Worlds that requests may still be using: they are freed here, and not on a thread that serves.
     retired: Vec<Arc<World>>,
     shown: Option<Instant>,
@@ -144,6 +146,7 @@ impl<O: Outside> Follow<O> {
             },
             complaints: Complaints::default(),
             read: Read::default(),
+            applied: None,
             retired: Vec::new(),
             shown: None,
             outside,
@@ -179,6 +182,7 @@ impl<O: Outside> Follow<O> {
         let read = std::mem::take(&mut self.read);
         let swapped = read.registry || read.key.is_some() || read.policy.is_some();
         if swapped {
+            self.begin_to_tell();
             let next = World::new(
                 self.registry.snapshot().cloned().unwrap_or_else(Snapshot::empty),
                 self.registry.heard(),
@@ -192,7 +196,36 @@ impl<O: Outside> Follow<O> {
             drop(world);
         }
         self.retired.retain(|world| Arc::strong_count(world) > 1);
+        if self.retired.is_empty() {
+            self.tell();
+        }
         self.show(swapped || keys);
+    }
+
+    /// Before the first requests are decided by a registry: from then on what we have not told holds the router's word back.
+    fn begin_to_tell(&mut self) {
+        if self.applied.is_some() || self.registry.snapshot().is_none() {
+            return;
+        }
+        let directory = state::applied(&self.edge.config().state_dir);
+        let begun = Applied::begin(&directory);
+        let complaint = begun.as_ref().err().map(|error| {
+            format!(
+                "{}: {error}; the fleet believes that this Envoy applies what it does not",
+                directory.display()
+            )
+        });
+        self.complaints.note("applied version", complaint);
+        self.applied = begun.ok();
+    }
+
+    /// No request is decided by an older world than the one of now.
+    fn tell(&mut self) {
+        if let (Some(applied), Some(snapshot)) = (&mut self.applied, self.registry.snapshot()) {
+            let told = applied.tell(snapshot.version());
+            let complaint = told.err().map(|error| format!("it cannot be told: {error}"));
+            self.complaints.note("applied version", complaint);
+        }
     }
 
     /// Whether the registry is another one than in `world`, or heard from at another time.

@@ -152,3 +152,32 @@ fn the_thread_follows_and_ends() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn the_router_is_told_what_every_request_is_decided_by() {
+    let router = Router::new();
+    let edge = router.edge();
+    let mut follow = router.follow(&edge);
+    let applied = state::applied(&router.state_dir());
+    let oldest = || {
+        let oldest = registry::disk::oldest_applied(&applied).unwrap();
+        oldest.map(|version| version.to_string())
+    };
+    assert_eq!(oldest(), None, "nothing is allowed yet");
+    follow.look();
+    assert_eq!(oldest().as_deref(), Some("1.1"));
+    let under_way = edge.world();
+    router.publish(2, "cell-b");
+    follow.look();
+    assert_eq!(edge.world().version(), "1.2");
+    assert_eq!(
+        oldest().as_deref(),
+        Some("1.1"),
+        "a request is decided by it still"
+    );
+    drop(under_way);
+    follow.look();
+    assert_eq!(oldest().as_deref(), Some("1.2"));
+    drop(follow);
+    assert_eq!(oldest(), None);
+}

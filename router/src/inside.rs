@@ -1,0 +1,47 @@
+//! The Envoys on this host that decide themselves, by what we publish: a version counts as applied here when they have it, too.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use registry::Version;
+use registry::disk::oldest_applied;
+use service::drain::Shutdown;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+/// Between two looks at what they say, and while there are none.
+const LOOK: Duration = Duration::from_millis(50);
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// The oldest version that any of them decides by; `None`: there are none.
+pub type Oldest = watch::Receiver<Option<Version>>;
+
+/// Looks into `directory` until `stopped`. What cannot be read changes nothing: it stays as it was.
+pub async fn follow(directory: PathBuf, told: watch::Sender<Option<Version>>, stopped: Shutdown) {
+    let mut stopped = std::pin::pin!(stopped.fired());
+    let mut complained = false;
+    loop {
+        let looked = directory.clone();
+        let looking = spawn_blocking(move || oldest_applied(&looked));
+        let looked = tokio::select! {
+            () = &mut stopped => return,
+            looked = looking => looked,
+        };
+        match looked.map_err(std::io::Error::other).and_then(|looked| looked) {
+            Ok(oldest) => {
+                complained = false;
+                told.send_if_modified(|told| std::mem::replace(told, oldest) != oldest);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::error!(%error, "what Envoys on this host have applied cannot be read");
+                }
+            }
+        }
+        let pause = if told.borrow().is_some() { LOOK } else { SELDOM };
+        tokio::select! {
+            () = &mut stopped => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
