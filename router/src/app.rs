@@ -12,6 +12,7 @@ use decision::{Bulkhead, Fairness, Policy};
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
+use service::lanes::Lanes;
 use service::program;
 use service::serve::Listener;
 use service::tls::ServerTls;
@@ -85,6 +86,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         // Checks only. An xDS stream never ends by itself: a GOAWAY would leave its connection half open for good, and
         // ending the stream would only have the same state sent again.
         max_age: config.connection_max_age,
+        // A check is short: to wake another thread for it would cost more than it does.
+        lanes: Some(Lanes::for_each_processor("checks").context("cannot start threads")?),
         ..listen("grpc", config.grpc, tls.clone(), true, &metrics).await?
     };
     let http = listen("http", config.http, None, false, &metrics).await?;
