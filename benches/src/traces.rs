@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use decision::{Attributes, Field};
-use prost::Message as _;
 use router::outcome::{Recorder, TokenPrefixes};
 use router::response::check_response;
 use router::telemetry::Metrics;
@@ -106,7 +105,7 @@ fn each(
             ..Fixture::attributes(bearer)
         };
         bytes += edge.check(&attributes, |outcome| {
-            check_response(outcome).encode_to_vec().len()
+            check_response(outcome).len()
         });
     }
     let took = start.elapsed();

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use decision::policy::{self, Watch};
 use decision::{Bulkhead, Fairness, Policy};
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
 use service::lanes::Lanes;
@@ -22,7 +21,6 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::control::{self, Control};
-use crate::ext_authz::ExtAuthz;
 use crate::heartbeat::{Beats, Fleet};
 use crate::http::{self, Http};
 use crate::kept::{self, Kept};
@@ -36,10 +34,6 @@ use crate::vitals::Vitals;
 use crate::world::{Edge, unix_millis};
 use crate::xds::Xds;
 use crate::{access_log, following, grpc, inside, policy_file, shadow};
-
-/// One `CheckRequest`. Envoy's headers are at most 60 KiB, and a few of them come with it; what is longer than a token may
-/// be is a denial, and only what is absurd an error.
-const MAX_CHECK_BYTES: usize = 2 * 1024 * 1024;
 
 /// A router whose sockets are bound and whose state is loading; nothing is served yet.
 pub struct Bound {
@@ -337,10 +331,8 @@ impl Bound {
 
         let (stop_checks, checks_stopped) = drain::signal();
         let (stop_probes, probes_stopped) = drain::signal();
-        let ext_authz =
-            AuthorizationServer::new(ExtAuthz::new(edge.clone())).max_decoding_message_size(MAX_CHECK_BYTES);
         let gate = Gate::new(config.bounds, metrics.clone());
-        let checks = grpc::Grpc::new(gate, ext_authz, tonic::service::Routes::new(health_service));
+        let checks = grpc::Grpc::new(gate, edge.clone(), tonic::service::Routes::new(health_service));
         let access_log =
             access_log::service(streams, metrics.streams_uncounted.clone(), checks_stopped.clone());
         let control_routes = control::routes(

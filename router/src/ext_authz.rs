@@ -1,136 +1,150 @@
-//! `envoy.service.auth.v3.Authorization/Check`. Envoy's types end in this file and in [`crate::response`].
+//! `envoy.service.auth.v3.Authorization/Check`: Envoy's `CheckRequest` becomes attributes here; [`crate::response`] is the way
+//! back.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
+use contract::header;
 use decision::{Attributes, Field};
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
-use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use http::{HeaderValue, Request, Response};
+use hyper::body::Body;
 use service::trace::TRACEPARENT;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::response;
+use crate::unary::{self, Answer};
+use crate::wire::{Malformed, fields};
 use crate::world::Edge;
 
 /// The name under which gRPC health reports this service.
 pub const SERVICE_NAME: &str = "envoy.service.auth.v3.Authorization";
 
-/// The ext_authz service.
-#[derive(Clone)]
-pub struct ExtAuthz {
-    edge: Arc<Edge>,
+/// Where Envoy asks.
+pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// One `CheckRequest`. Envoy's headers are at most 60 KiB, and a few of them come with it; what is longer than a token may
+/// be is a denial, and only what is absurd an error.
+const LONGEST: usize = 2 * 1024 * 1024;
+
+/// Answers a call. What cannot be decided is a denial; an error, for which Envoy would answer in our place, is only for what
+/// is no call of Envoy's.
+pub(crate) async fn check<B>(edge: &Edge, call: Request<B>) -> Response<Answer>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (head, body) = call.into_parts();
+    let answer = unary::message(body, LONGEST).await.and_then(|message| {
+        answer(edge, head.headers.get(TRACEPARENT), &message)
+            .map_err(|Malformed| Status::invalid_argument("no CheckRequest"))
+    });
+    answer.map_or_else(Status::into_http, unary::answer)
 }
 
-impl ExtAuthz {
-    /// A service that decides on `edge`.
-    #[must_use]
-    pub const fn new(edge: Arc<Edge>) -> Self {
-        Self { edge }
+/// From the bytes of a `CheckRequest` to those of the `CheckResponse`, behind gRPC's prefix. `called_from` is the trace that
+/// the call itself belongs to.
+pub fn answer(edge: &Edge, called_from: Option<&HeaderValue>, message: &[u8]) -> Result<Bytes, Malformed> {
+    let mut attributes = read(message)?;
+    // An Envoy that traces says so here: this call is a span of its own, and the one that ours belongs under. The
+    // request's headers still have the client's, if any.
+    if let Some(called_from) = called_from {
+        attributes.trace_parent = Field::One(called_from.as_bytes());
     }
-}
-
-#[tonic::async_trait]
-impl Authorization for ExtAuthz {
-    /// Never an `Err`: a gRPC error would make Envoy answer for us. What cannot be decided is a denial.
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let (metadata, _, request) = request.into_parts();
-        let http = request
-            .attributes
-            .as_ref()
-            .and_then(|a| a.request.as_ref())
-            .and_then(|r| r.http.as_ref());
-        let mut attributes = http.map(read).unwrap_or_default();
-        // An Envoy that traces says so here: this call is a span of its own, and the one that ours belongs under. The
-        // request's headers still have the client's, if any.
-        if let Some(called_from) = metadata.get(TRACEPARENT) {
-            attributes.trace_parent = Field::One(called_from.as_encoded_bytes());
-        }
-        Ok(Response::new(
-            self.edge.check(&attributes, response::check_response),
-        ))
-    }
+    Ok(edge.check(&attributes, response::check_response))
 }
 
 /// Reads what the policy needs and nothing else.
-fn read(http: &HttpRequest) -> Attributes<'_> {
-    let mut attributes = Attributes {
-        method: &http.method,
-        host: &http.host,
-        path: &http.path,
-        vouched: true,
-        upgrade_shown: true, // `allowed_headers` of Envoy's configuration has it
-        ..Attributes::default()
-    };
-    if let Some(map) = &http.header_map {
-        // `encode_raw_headers: true`: one entry for each header line, bytes as received.
-        for header in &map.headers {
-            let value = if header.raw_value.is_empty() {
-                header.value.as_bytes()
-            } else {
-                &header.raw_value
-            };
-            read_header(&mut attributes, &header.key, value);
-        }
-    } else {
-        // Without it Envoy joins repeated lines with a comma, which the credential rules refuse.
-        for (key, value) in &http.headers {
-            read_header(&mut attributes, key, value.as_bytes());
-        }
-    }
-    attributes
+fn read(request: &[u8]) -> Result<Attributes<'_>, Malformed> {
+    let mut http = None;
+    fields(request, |field, value| match field {
+        // CheckRequest.attributes, AttributeContext.request, Request.http
+        1 => fields(value.piece()?, |field, value| match field {
+            4 => fields(value.piece()?, |field, value| match field {
+                2 => http.get_or_insert_with(Http::default).read(value.piece()?),
+                _ => Ok(()),
+            }),
+            _ => Ok(()),
+        }),
+        _ => Ok(()),
+    })?;
+    Ok(http.map(Http::attributes).unwrap_or_default())
 }
 
-fn read_header<'a>(attributes: &mut Attributes<'a>, name: &str, value: &'a [u8]) {
-    use contract::header;
-    match name {
-        header::AUTHORIZATION => attributes.authorization.push(value),
-        header::ACCESS_ASSERTION => attributes.access_assertion.push(value),
-        header::WEBSOCKET_PROTOCOL => attributes.websocket_protocol.push(value),
-        "upgrade" => attributes.upgrade.push(value),
-        TRACEPARENT => attributes.trace_parent.push(value),
-        header::REQUEST_ID => attributes.request_id = std::str::from_utf8(value).unwrap_or_default(),
-        _ => {}
+/// `AttributeContext.HttpRequest`.
+#[derive(Default)]
+struct Http<'a> {
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    /// `header_map`, with `encode_raw_headers: true`: one entry for each header line, bytes as received.
+    lines: Option<Headers<'a>>,
+    /// `headers`: without `header_map`, Envoy joins repeated lines with a comma, which the credential rules refuse.
+    joined: Headers<'a>,
+}
+
+impl<'a> Http<'a> {
+    fn read(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        fields(message, |field, value| {
+            match field {
+                2 => self.method = value.text()?,
+                3 => self.joined.line(value.piece()?)?,
+                4 => self.path = value.text()?,
+                5 => self.host = value.text()?,
+                13 => {
+                    let lines = self.lines.get_or_insert_default();
+                    fields(value.piece()?, |field, value| match field {
+                        1 => lines.line(value.piece()?),
+                        _ => Ok(()),
+                    })?;
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn attributes(self) -> Attributes<'a> {
+        Attributes {
+            method: self.method,
+            host: self.host,
+            path: self.path,
+            vouched: true,
+            upgrade_shown: true, // `allowed_headers` of Envoy's configuration has it
+            ..self.lines.unwrap_or(self.joined).0
+        }
+    }
+}
+/// The headers that count.
+#[derive(Default)]
+struct Headers<'a>(Attributes<'a>);
+
+impl<'a> Headers<'a> {
+    /// A `HeaderValue`, or an entry of `headers`.
+    fn line(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        let (mut name, mut value, mut raw_value) = ("", &[] as &[u8], &[] as &[u8]);
+        fields(message, |field, found| {
+            match field {
+                1 => name = found.text()?,
+                2 => value = found.piece()?,
+                3 => raw_value = found.piece()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.push(name, if raw_value.is_empty() { value } else { raw_value });
+        Ok(())
+    }
+
+    fn push(&mut self, name: &str, value: &'a [u8]) {
+        let Self(attributes) = self;
+        match name {
+            header::AUTHORIZATION => attributes.authorization.push(value),
+            header::ACCESS_ASSERTION => attributes.access_assertion.push(value),
+            header::WEBSOCKET_PROTOCOL => attributes.websocket_protocol.push(value),
+            "upgrade" => attributes.upgrade.push(value),
+            TRACEPARENT => attributes.trace_parent.push(value),
+            header::REQUEST_ID => attributes.request_id = std::str::from_utf8(value).unwrap_or_default(),
+            _ => {}
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
-
-    fn line(key: &str, raw: &[u8]) -> HeaderValue {
-        HeaderValue {
-            key: key.to_owned(),
-            raw_value: raw.to_vec(),
-            ..HeaderValue::default()
-        }
-    }
-
-    #[test]
-    fn a_header_sent_twice_is_seen_twice() {
-        let http = HttpRequest {
-            header_map: Some(HeaderMap {
-                headers: vec![
-                    line("cf-access-jwt-assertion", b"a.b.c"),
-                    line("cf-access-jwt-assertion", b"d.e.f"),
-                    line("authorization", b"Bearer \xff"),
-                    line("x-request-id", b"r-1"),
-                ],
-            }),
-            ..HttpRequest::default()
-        };
-        let attributes = read(&http);
-        assert_eq!(attributes.access_assertion, Field::Repeated);
-        assert_eq!(attributes.authorization, Field::One(b"Bearer \xff"));
-        assert_eq!(attributes.request_id, "r-1");
-    }
-
-    #[test]
-    fn the_joined_map_is_read_where_raw_headers_are_off() {
-        let http = HttpRequest {
-            headers: [("authorization".to_owned(), "Bearer a,Bearer b".to_owned())].into(),
-            ..HttpRequest::default()
-        };
-        assert_eq!(read(&http).authorization, Field::One(b"Bearer a,Bearer b"));
-    }
-}
+mod tests;

@@ -3,12 +3,12 @@
 //! # The life of a check
 //!
 //! 0. [`overload`]: a check that could not be answered in time is refused before it is read.
-//! 1. [`ext_authz`]: Envoy's `CheckRequest` becomes `decision::Attributes`; Envoy's types end there. The same check
-//!    over HTTP, for other proxies, is [`resolve`].
+//! 1. [`ext_authz`]: Envoy's `CheckRequest`, a message of [`unary`] gRPC in protobuf's [`wire`] format, becomes
+//!    `decision::Attributes`. The same check over HTTP, for other proxies, is [`resolve`].
 //! 2. [`world`]: one consistent view of registry, keys, policy and mode is taken, and `decision::decide` runs on it.
 //! 3. [`outcome`]: one log line and one set of counters, exactly once, also when the caller went away; and the span of
 //!    the few checks whose trace is recorded (`trace`).
-//! 4. [`response`]: the decision's table of statuses, headers and bodies, in Envoy's types.
+//! 4. [`response`]: the decision's table of statuses, headers and bodies as a `CheckResponse`.
 //!
 //! # Below the divider
 //!
@@ -22,6 +22,10 @@
 //! provider keys, the signing key ([`signing`]), Envoy's clusters and routes ([`xds`]).
 
 pub mod overload;
+
+pub mod unary;
+
+pub mod wire;
 
 pub mod ext_authz;
 

@@ -18,16 +18,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use contract::Code;
 use decision::DenyReason;
-use http::{HeaderMap, HeaderValue, Response};
-use http_body_util::{BodyExt as _, Full};
-use prost::Message as _;
+use http::Response;
 
 use crate::response::refused;
 use crate::telemetry::{Metrics, Shed};
+use crate::unary::{self, Answer};
 
 /// The time over which a queue is judged.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -75,7 +73,7 @@ impl Gate {
             bounds,
             under_way: AtomicUsize::new(0),
             metrics,
-            refusal: encoded(),
+            refusal: refused(&DenyReason::Overloaded("queue"), ""),
         })
     }
 
@@ -93,18 +91,10 @@ impl Gate {
         })
     }
 
-    /// `CheckResponse` of a refused check, as a whole gRPC response. The request id is in what was not read.
+    /// The answer to a refused check. The request id is in what was not read.
     #[must_use]
-    pub fn refusal(&self) -> Response<Body> {
-        let mut trailers = HeaderMap::with_capacity(1);
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let body = Full::new(self.refusal.clone()).with_trailers(std::future::ready(Some(Ok(trailers))));
-        let mut response = Response::new(Body::new(body));
-        response.headers_mut().insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        );
-        response
+    pub fn refusal(&self) -> Response<Answer> {
+        unary::answer(self.refusal.clone())
     }
 }
 
@@ -150,16 +140,6 @@ impl Tally {
     }
 }
 
-/// The refusal behind its gRPC prefix: not compressed, four bytes of length.
-fn encoded() -> Bytes {
-    let message = refused(&DenyReason::Overloaded("queue"), "").encode_to_vec();
-    let mut frame = BytesMut::with_capacity(message.len() + 5);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).unwrap_or_default());
-    frame.extend_from_slice(&message);
-    frame.freeze()
-}
-
 /// A check under way; dropped when it is answered or given up.
 pub struct Pass {
     gate: Arc<Gate>,
@@ -183,7 +163,7 @@ impl Pass {
 
     /// The answer to a check that came too late.
     #[must_use]
-    pub fn refusal(&self) -> Response<Body> {
+    pub fn refusal(&self) -> Response<Answer> {
         self.gate.refusal()
     }
 }
@@ -317,11 +297,13 @@ mod tests {
     #[tokio::test]
     async fn the_refusal_is_a_check_response_that_denies() {
         use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
+        use http_body_util::BodyExt as _;
+        use prost::Message as _;
         let response = gate(1).refusal();
         let collected = response.into_body().collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
         let bytes = collected.to_bytes();
-        let message = CheckResponse::decode(&bytes[5..]).unwrap();
+        let message = CheckResponse::decode(unary::message_in(&bytes)).unwrap();
         assert_ne!(message.status.unwrap().code, 0);
         let text = format!("{:?}", message.http_response.unwrap());
         assert!(

@@ -13,9 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -25,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use crate::drain::{Connections, Shutdown, Watcher};
 use crate::lanes::Lanes;
@@ -98,10 +97,11 @@ impl Listener {
     }
 
     /// Accepts until `shutdown`, then drains within `deadline`.
-    pub async fn serve<S>(self, service: S, shutdown: Shutdown, deadline: Duration)
+    pub async fn serve<S, B>(self, service: S, shutdown: Shutdown, deadline: Duration)
     where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let open = Connections::default();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -208,7 +208,7 @@ async fn handshake(
     Err(format!("TLS handshake: {error}"))
 }
 
-async fn converse<I, S>(
+async fn converse<I, S, B>(
     builder: &auto::Builder<TokioExecutor>,
     stream: I,
     certificate: Option<ClientCertificate>,
@@ -218,8 +218,9 @@ async fn converse<I, S>(
 ) -> Result<(), String>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let heard = Arc::new(AtomicBool::new(false));
     let service = Heard {

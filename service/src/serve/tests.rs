@@ -24,7 +24,7 @@ async fn serve(max_age: Option<Duration>) -> (SocketAddr, Trigger) {
         if request.uri().path() == "/slow" {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        Ok::<_, Infallible>(Response::new(Body::empty()))
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });
     tokio::spawn(listener.serve(service, shutdown, Duration::from_secs(5)));
     (address, trigger)
