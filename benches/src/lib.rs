@@ -11,7 +11,7 @@
 //! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
 //!    is offered more than it can do.
 //! 7. [`raw`] keeps what was measured before it became a figure, [`curve`] a whole latency distribution.
-//! 8. [`report`] keeps all figures in one file, with their targets.
+//! 8. [`report`] keeps all figures in one file, with their targets, and shows them to people.
 
 pub mod world;
 
