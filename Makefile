@@ -48,7 +48,7 @@ test-long: build tools ## the tests that take longer than CI allows
 	$(CARGO) test $(PROFILE) --workspace -- --ignored < /dev/null
 
 # Estimates of an older run must not end up in this one's report. `--workspace` as above: nothing is built twice.
-bench: build ## measures, prints tables, writes target/bench/report.json (about 15 minutes)
+bench: build ## measures, prints tables, writes target/bench/report.md with plots and report.json (about half an hour)
 	rm -rf target/criterion
 	$(CARGO) bench --locked --workspace --bench decide
 	target/release/alphaswarm-bench $(ARGS)

@@ -7,9 +7,11 @@
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router, the module, Envoy's own check of
 //!    tokens. [`rig`] starts them.
 //! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
+//!    [`sweep`] loads them at several rates, up to what they can do.
 //! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
 //!    is offered more than it can do.
-//! 7. [`report`] keeps all figures in one file, with their targets.
+//! 7. [`raw`] keeps what was measured before it became a figure, [`curve`] a whole latency distribution.
+//! 8. [`report`] keeps all figures in one file, with their targets, and shows them to people.
 
 pub mod world;
 
@@ -27,10 +29,16 @@ pub mod rounds;
 
 pub mod direct;
 
+pub mod sweep;
+
 pub mod registry;
 
 pub mod plane;
 
 pub mod overload;
+
+pub mod raw;
+
+pub mod curve;
 
 pub mod report;

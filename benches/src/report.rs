@@ -1,4 +1,14 @@
 //! `target/bench/report.json`: every figure with its target and how it was measured.
+//!
+//! The same for people is [`markdown`], with [`plots`], the [`machine`] and the peers that are [`missing`].
+
+pub mod machine;
+
+pub mod markdown;
+
+pub mod missing;
+
+pub mod plots;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -133,6 +143,11 @@ impl Report {
         }
     }
 
+    /// Drops all figures whose names start with `prefix`, before a run that may not measure all of them again.
+    pub fn forget(&mut self, prefix: &str) {
+        self.figures.retain(|figure| !figure.name.starts_with(prefix));
+    }
+
     /// Writes it, whole or not at all, and makes the folder.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let folder = path.parent().context("a report needs a folder")?;
@@ -189,6 +204,16 @@ mod tests {
             .map(|f| (f.name.as_str(), f.value, f.met))
             .collect();
         assert_eq!(seen, [("check.a", 2.0, false), ("check.b", 3.0, true)]);
+    }
+
+    #[test]
+    fn figures_are_forgotten_by_the_first_part_of_their_names() {
+        let mut report = Report::default();
+        let names = ["check.latency_ms.x", "latency.x", "latency.y"];
+        report.merge(names.map(|name| Figure::new(name, 1.0, "ms", "")).into());
+        report.forget("latency.");
+        let left: Vec<_> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
+        assert_eq!(left, ["check.latency_ms.x"]);
     }
 
     #[test]
