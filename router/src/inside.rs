@@ -14,10 +14,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const SELDOM: Duration = Duration::from_secs(1);
 
 /// The oldest version that any of them decides by; `None`: there are none.
-pub type Oldest = watch::Receiver<Option<Version>>;
+pub(crate) type Oldest = watch::Receiver<Option<Version>>;
 
 /// Looks into `directory` until `stopped`. What cannot be read changes nothing: it stays as it was.
-pub async fn follow(directory: PathBuf, told: watch::Sender<Option<Version>>, stopped: Shutdown) {
+pub(crate) async fn follow(directory: PathBuf, told: watch::Sender<Option<Version>>, stopped: Shutdown) {
     let mut stopped = std::pin::pin!(stopped.fired());
     let mut complained = false;
     loop {
