@@ -5,8 +5,8 @@
 //! 3. [`tokens`] measures one verification beside the bare signature check, in turn.
 //!    [`traces`] does the same for a check with and without tracing.
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router, the module, Envoy's own check of
-//!    tokens. [`rig`] starts them.
-//! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
+//!    tokens; [`peers`] are other makers' servers. [`rig`] starts them.
+//! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the servers without an Envoy.
 //! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
 //!    is offered more than it can do.
 //! 7. [`report`] keeps all figures in one file, with their targets.
@@ -20,6 +20,8 @@ pub mod tokens;
 pub mod traces;
 
 pub mod variants;
+
+pub mod peers;
 
 pub mod rig;
 

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use benches::direct::{self, Asking};
 use benches::estimates;
 use benches::overload;
+use benches::peers::Peers;
 use benches::plane;
 use benches::registry::{self, Extent};
 use benches::report::{Figure, Report};
 use benches::rig::Rig;
 use benches::rounds::{self, Loading};
+use benches::variants::Lineup;
 use benches::{tokens, traces};
 use clap::Parser;
 use devkit::place;
@@ -20,12 +22,17 @@ use devkit::progress::Progress;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Requests a second.
+const RATE: u32 = 2000;
+/// The same with servers of other makers: what all of them can do on two cores beside Envoy and the load.
+const RATE_OF_PEERS: u32 = 500;
+
 /// Measures the router end to end, takes criterion's estimates, prints tables and merges all figures into the report.
 #[derive(Parser)]
 struct Args {
-    /// Requests a second, at a fixed rate whatever the answers do.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
-    rate: u32,
+    /// Requests a second, at a fixed rate whatever the answers do [default: 2000; 500 with --peers].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
     /// Rounds that count; in each, every variant is loaded once.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -44,6 +51,9 @@ struct Args {
     /// Only many connections, and a router under overload.
     #[arg(long, conflicts_with_all = ["only_direct", "only_tokens", "only_registry"])]
     only_plane: bool,
+    /// Only servers of other makers beside ours, as far as benches/peers/build.sh has built them.
+    #[arg(long, conflicts_with_all = ["only_direct", "only_tokens", "only_registry", "only_plane"])]
+    peers: bool,
     /// Seconds of ten times the capacity.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     overload_seconds: u64,
@@ -71,7 +81,7 @@ fn main() -> anyhow::Result<()> {
     let mut tables = String::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let progress = Progress::stderr();
-    let all = !(args.only_direct || args.only_tokens || args.only_registry || args.only_plane);
+    let all = !(args.only_direct || args.only_tokens || args.only_registry || args.only_plane || args.peers);
     if all || args.only_plane {
         report.merge(runtime.block_on(plane::run(&progress))?);
         let lasting = Duration::from_secs(args.overload_seconds);
@@ -89,8 +99,16 @@ fn main() -> anyhow::Result<()> {
         report.merge(runtime.block_on(registry::run(extent, &progress))?);
     }
     if all || args.only_direct {
-        let (figures, found) = runtime.block_on(measure(&args))?;
+        let (figures, found) = runtime.block_on(measure(&args, Lineup::ours(), RATE))?;
         report.merge(figures);
+        tables = found;
+    }
+    if args.peers {
+        let peers = Peers::find(&repository)?;
+        let lineup = Lineup::beside(&peers.built);
+        let (figures, found) = runtime.block_on(measure(&args, lineup, RATE_OF_PEERS))?;
+        report.merge(figures);
+        report.merge(vec![peers.figure()]);
         tables = found;
     }
     report.commit = commit(&repository);
@@ -101,15 +119,16 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args) -> anyhow::Result<(Vec<Figure>, String)> {
+/// The end-to-end measurement and the servers alone.
+async fn measure(args: &Args, lineup: Lineup, rate: u32) -> anyhow::Result<(Vec<Figure>, String)> {
     let progress = Progress::stderr();
-    let rig = Rig::start(&progress).await?;
+    let rig = Rig::start(lineup, &progress).await?;
     progress.say(&format!("the token has {} bytes", rig.token.token.len()));
     let mut figures = Vec::new();
     let mut tables = String::new();
     if !args.only_direct {
         let loading = Loading {
-            rate: args.rate,
+            rate: args.rate.unwrap_or(rate),
             duration: Duration::from_secs(args.seconds),
             rounds: usize::try_from(args.rounds)?,
         };
