@@ -53,7 +53,7 @@ bench: build ## measures, prints tables, writes target/bench/report.json (about 
 	$(CARGO) bench --locked --workspace --bench decide
 	target/release/alphaswarm-bench $(ARGS)
 
-bench-peers: build ## measures other makers' servers beside ours (about 10 minutes; needs Go and Python)
+bench-peers: build ## measures other makers' servers beside ours (about 15 minutes; needs Go 1.24 and Python)
 	bash benches/peers/build.sh
 	target/release/alphaswarm-bench --peers $(ARGS)
 

@@ -55,7 +55,7 @@ impl Asked {
             } else {
                 request.clone()
             },
-            client: connect(rig.grpc(variant)?).await?,
+            client: connect(rig.asked(variant)?).await?,
             cost: Vec::new(),
             best: 0.0,
         })
@@ -92,7 +92,8 @@ impl Asked {
 pub async fn run(rig: &Rig, asking: Asking, progress: &Progress) -> anyhow::Result<(Vec<Figure>, String)> {
     let request = CheckRequest::decode(rig.first_request()?.as_slice())?;
     let mut all = Vec::new();
-    for variant in rig.lineup.variants.iter().filter(|variant| variant.asks()) {
+    let servers = rig.lineup.variants.iter().filter(|it| it.speaks_grpc());
+    for variant in servers {
         all.push(Asked::new(rig, *variant, &request).await?);
     }
     answers::compare(&mut all).await?;

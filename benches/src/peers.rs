@@ -1,6 +1,8 @@
 //! Servers of other makers beside ours: what `benches/peers/build.sh` has built, and how each is started. What they are,
 //! and why the comparison is fair, is in `benches/README.md`.
 
+mod oathkeeper;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -60,14 +62,61 @@ impl Peers {
     }
 }
 
-/// What a peer is told of the world: it lies in one file, which each can read as it is.
-pub(crate) fn world(issuer: &Issuer) -> Value {
-    let tenants: Map<_, _> = dev::TENANTS
+/// Where a tenant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    tenant: &'static str,
+    cell: &'static str,
+}
+
+/// The tenants that a router would find by their directory, which is the key.
+fn places() -> BTreeMap<&'static str, Place> {
+    dev::TENANTS
         .iter()
         .filter(|tenant| tenant.provider == DevProvider::Entra && tenant.link_active)
         .map(|tenant| {
-            let place = json!({ "tenant": tenant.id, "cell": tenant.cell });
-            (tenant.external_id.to_owned(), place)
+            let place = Place {
+                tenant: tenant.id,
+                cell: tenant.cell,
+            };
+            (tenant.external_id, place)
+        })
+        .collect()
+}
+
+/// The files that peers are told of the world by.
+#[derive(Debug)]
+pub(crate) struct World {
+    folder: PathBuf,
+    /// Issuer, audience, keys and tenants: for those that read data.
+    data: PathBuf,
+    /// The same as Oathkeeper's settings.
+    oathkeeper: PathBuf,
+}
+
+impl World {
+    /// Writes them into `folder`, where logs will lie, too.
+    pub(crate) fn write(issuer: &Issuer, folder: &Path) -> anyhow::Result<Self> {
+        let write = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
+            let path = folder.join(name);
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            Ok(path)
+        };
+        let keys = write("keys.json", &issuer.keys)?;
+        let settings = oathkeeper::settings(issuer, &places(), &keys);
+        Ok(Self {
+            folder: folder.to_owned(),
+            data: write("world.json", &data(issuer).to_string())?,
+            oathkeeper: write("oathkeeper.json", &settings.to_string())?,
+        })
+    }
+}
+
+fn data(issuer: &Issuer) -> Value {
+    let tenants: Map<_, _> = places()
+        .into_iter()
+        .map(|(directory, Place { tenant, cell })| {
+            (directory.to_owned(), json!({ "tenant": tenant, "cell": cell }))
         })
         .collect();
     json!({
@@ -79,14 +128,8 @@ pub(crate) fn world(issuer: &Issuer) -> Value {
     })
 }
 
-/// How `peer` is started on `ports`, with the world in a file.
-pub(crate) fn spec(
-    repository: &Path,
-    peer: Variant,
-    ports: Ports,
-    world: &Path,
-    logs: &Path,
-) -> anyhow::Result<Spec> {
+/// How `peer` is started on `ports`.
+pub(crate) fn spec(repository: &Path, peer: Variant, ports: Ports, world: &World) -> anyhow::Result<Spec> {
     let grpc = ports.addr(port::ROUTER_GRPC).to_string();
     let http = ports.addr(port::ROUTER_HTTP);
     let sources = repository.join("benches").join("peers").join(peer.as_str());
@@ -95,9 +138,9 @@ pub(crate) fn spec(
         Variant::Python => {
             let generated = folder(repository, peer).join("generated");
             env.insert("PYTHONPATH".to_owned(), generated.display().to_string());
-            let args = vec![sources.join("router.py").into(), grpc.into(), world.into()];
+            let data = (&world.data).into();
             // It speaks gRPC only: the first request through its Envoy tells.
-            (args, None)
+            (vec![sources.join("router.py").into(), grpc.into(), data], None)
         }
         Variant::Opa => {
             let args = vec![
@@ -112,9 +155,21 @@ pub(crate) fn spec(
                 "--disable-telemetry".into(),
                 "--log-level=error".into(),
                 sources.join("policy.rego").into(),
-                world.into(),
+                (&world.data).into(),
             ];
             (args, Some((http, "/health?plugins".to_owned())))
+        }
+        Variant::Oathkeeper => {
+            env = oathkeeper::environment(ports, &sources.join("rules.json"));
+            let args = vec![
+                "serve".into(),
+                "--disable-telemetry".into(),
+                "--config".into(),
+                sources.join("config.yaml").into(),
+                "--config".into(),
+                (&world.oathkeeper).into(),
+            ];
+            (args, Some((http, "/health/ready".to_owned())))
         }
         other => bail!("{other:?} is no other maker's server"),
     };
@@ -123,7 +178,7 @@ pub(crate) fn spec(
         program: program(repository, peer),
         args,
         env,
-        log: logs.join(format!("{}.log", peer.as_str())),
+        log: world.folder.join(format!("{}.log", peer.as_str())),
         ready,
     })
 }
@@ -141,14 +196,6 @@ fn program(repository: &Path, peer: Variant) -> PathBuf {
     })
 }
 
-/// Writes the world down for peers; gives the file.
-pub(crate) fn write_world(issuer: &Issuer, into: &Path) -> anyhow::Result<PathBuf> {
-    let path = into.join("world.json");
-    std::fs::write(&path, serde_json::to_vec(&world(issuer))?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,13 +209,26 @@ mod tests {
     }
 
     #[test]
-    fn the_world_has_the_tenants_that_a_router_would_find_by_directory() {
-        let world = world(&issuer());
+    fn peers_are_told_of_the_tenants_that_a_router_would_find_by_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::write(&issuer(), folder.path()).unwrap();
+        let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+        let data = read(&world.data);
         assert_eq!(
-            world["tenants"],
+            data["tenants"],
             json!({ (dev::ACME_TID): { "tenant": "acme", "cell": dev::SHARED_CELL } })
         );
-        assert_eq!(world["jwks"], "{\"keys\":[]}");
+        assert_eq!(data["jwks"], "{\"keys\":[]}");
+        let settings = read(&world.oathkeeper);
+        let cell = settings["mutators"]["header"]["config"]["headers"]["x-alphaswarm-cell"].as_str();
+        assert!(cell.unwrap().contains(dev::SHARED_CELL), "{cell:?}");
+        let keys = settings["authenticators"]["jwt"]["config"]["jwks_urls"][0]
+            .as_str()
+            .unwrap();
+        assert_eq!(
+            read(Path::new(keys.strip_prefix("file://").unwrap())),
+            json!({ "keys": [] })
+        );
     }
 
     #[test]
@@ -198,23 +258,21 @@ mod tests {
 
     #[test]
     fn every_peer_can_be_told_how_to_start_and_nothing_else_can() {
-        let spec = |variant| {
-            let (repository, ports) = (Path::new("/r"), Ports::new(34).unwrap());
-            spec(
-                repository,
-                variant,
-                ports,
-                Path::new("/w/world.json"),
-                Path::new("/w"),
-            )
-        };
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::write(&issuer(), folder.path()).unwrap();
+        let ports = Ports::new(34).unwrap();
         for peer in Variant::PEERS {
-            let spec = spec(peer).unwrap();
-            let args: Vec<_> = spec.args.iter().map(|arg| arg.to_string_lossy()).collect();
-            assert!(args.iter().any(|arg| arg.ends_with("127.0.0.1:9225")), "{args:?}");
-            assert!(args.iter().any(|arg| arg == "/w/world.json"), "{args:?}");
+            let spec = spec(Path::new("/r"), peer, ports, &world).unwrap();
+            let mut told: Vec<_> = spec.args.iter().map(|arg| arg.to_string_lossy()).collect();
+            told.extend(spec.env.values().map(Into::into));
+            // Where it listens: gRPC or HTTP.
+            assert!(
+                told.iter().any(|it| it.ends_with("9225") || it.ends_with("8114")),
+                "{told:?}"
+            );
+            assert!(told.iter().any(|it| it.contains(".json")), "{told:?}");
             assert!(spec.program.starts_with("/r/target/bench/peers"));
         }
-        assert!(spec(Variant::Router).is_err());
+        assert!(spec(Path::new("/r"), Variant::Router, ports, &world).is_err());
     }
 }

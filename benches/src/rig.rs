@@ -69,7 +69,7 @@ impl Rig {
             Ok(ports)
         };
         let issuer = Issuer::of(&token.token, stack.ports().addr(port::DEV_IDP)).await?;
-        let world = peers::write_world(&issuer, stack.state_dir())?;
+        let world = peers::World::write(&issuer, stack.state_dir())?;
         let mut servers = Vec::new();
         for variant in lineup.variants.iter().copied() {
             if variant != Variant::NoOp && !variant.is_peer() {
@@ -77,13 +77,13 @@ impl Rig {
             }
             let own = block()?;
             let spec = if variant.is_peer() {
-                peers::spec(&repository, variant, own, &world, stack.state_dir())?
+                peers::spec(&repository, variant, own, &world)?
             } else {
                 noop(&stack, own, &first_request)?
             };
             let program = Program::new(spec, Arc::clone(&reaper));
             program.start(START).await?;
-            servers.push((variant, program, own.addr(port::ROUTER_GRPC)));
+            servers.push((variant, program, own.addr(variant.listens_on())));
         }
 
         let production = Production {
@@ -228,8 +228,8 @@ impl Rig {
         }
     }
 
-    /// The ext_authz listener of the server that a variant asks.
-    pub fn grpc(&self, variant: Variant) -> anyhow::Result<SocketAddr> {
+    /// Where the server listens that a variant asks.
+    pub fn asked(&self, variant: Variant) -> anyhow::Result<SocketAddr> {
         if variant == Variant::Router {
             return Ok(self.stack.ports().addr(port::ROUTER_GRPC));
         }

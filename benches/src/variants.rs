@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 
+use contract::port;
 use devkit::dev;
 
 /// What is compared.
@@ -26,6 +27,8 @@ pub enum Variant {
     Python,
     /// ext_authz asks Open Policy Agent.
     Opa,
+    /// ext_authz asks Ory Oathkeeper, over HTTP.
+    Oathkeeper,
 }
 
 impl Variant {
@@ -41,7 +44,7 @@ impl Variant {
     ];
 
     /// Servers of other makers.
-    pub const PEERS: [Self; 2] = [Self::Python, Self::Opa];
+    pub const PEERS: [Self; 3] = [Self::Python, Self::Opa, Self::Oathkeeper];
 
     /// Its name in figures.
     #[must_use]
@@ -56,6 +59,7 @@ impl Variant {
             Self::Stack => "stack",
             Self::Python => "python",
             Self::Opa => "opa",
+            Self::Oathkeeper => "oathkeeper",
         }
     }
 
@@ -64,9 +68,23 @@ impl Variant {
         !matches!(self, Self::None | Self::NoOp)
     }
 
-    /// Whether a server of its own answers for it; the router answers for two.
-    pub(crate) const fn asks(self) -> bool {
-        matches!(self, Self::NoOp | Self::Router | Self::Python | Self::Opa)
+    /// Whether a server answers for it that answers for no other; the router's is counted once.
+    pub(crate) fn asks(self) -> bool {
+        matches!(self, Self::NoOp | Self::Router) || self.is_peer()
+    }
+
+    /// Whether that server can be asked as Envoy asks a router.
+    pub(crate) fn speaks_grpc(self) -> bool {
+        self.asks() && self != Self::Oathkeeper
+    }
+
+    /// The default port of its block on which its server is asked.
+    pub(crate) fn listens_on(self) -> u16 {
+        if self == Self::Oathkeeper {
+            port::ROUTER_HTTP
+        } else {
+            port::ROUTER_GRPC
+        }
     }
 
     /// Whether it is another maker's.

@@ -1,7 +1,7 @@
 // Pins what build.sh builds. go.sum has the hashes, so that a build asks no checksum database.
 module peers/opa
 
-go 1.26
+go 1.24.6
 
 tool github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin
 

@@ -12,6 +12,8 @@ const SERVER_RATIO: f64 = 1.15;
 /// The module's price over that of Envoy's own check of tokens, and over that of a callout.
 const MODULE_OVER_JWT: f64 = 1.0;
 const MODULE_OVER_CALLOUT: f64 = 0.1;
+/// The design's advantage over a server that can only be asked through Envoy: checks a core does.
+const PER_CORE_OVER: f64 = 10.0;
 /// The module's price over that of asking the Python router: a sixtieth.
 const MODULE_OVER_PYTHON: f64 = 0.0167;
 
@@ -66,12 +68,14 @@ impl Costs {
         let mut figures = Vec::new();
         for (peer, cost) in self.server.iter().filter(|(variant, _)| variant.is_peer()) {
             let name = peer.as_str();
-            figures.push(Figure::new(
-                format!("peers.server_over_router.{name}"),
-                cost / router,
-                "ratio",
-                &format!("{at}; {name} / router, CPU of the authz server for each check less its idle CPU"),
-            ));
+            let method =
+                format!("{at}; {name} / router, CPU of the authz server for each check less its idle CPU");
+            let over =
+                |what: &str| Figure::new(format!("peers.{what}.{name}"), cost / router, "ratio", &method);
+            figures.push(over("server_over_router"));
+            if !peer.speaks_grpc() {
+                figures.push(over("per_core_over").target(Target::AtLeast(PER_CORE_OVER)));
+            }
             let module = Figure::new(
                 format!("peers.module_over_callout.{name}"),
                 self.module_over(*peer)?,
@@ -132,12 +136,14 @@ mod tests {
                 (Variant::JwtCached, 38.0),
                 (Variant::Python, 70.0),
                 (Variant::Opa, 70.0),
+                (Variant::Oathkeeper, 60.0),
             ],
             &[
                 (Variant::NoOp, 50.0),
                 (Variant::Router, 55.0),
                 (Variant::Python, 360.0),
                 (Variant::Opa, 110.0),
+                (Variant::Oathkeeper, 550.0),
             ],
         );
         let of = |figures: Vec<Figure>| -> Vec<_> {
@@ -163,6 +169,13 @@ mod tests {
                 at_most("peers.module_over_callout.python", 0.01, MODULE_OVER_PYTHON),
                 plain("peers.server_over_router.opa", 2.0),
                 plain("peers.module_over_callout.opa", 0.02667),
+                plain("peers.server_over_router.oathkeeper", 10.0),
+                (
+                    "peers.per_core_over.oathkeeper".to_owned(),
+                    10.0,
+                    Some(Target::AtLeast(PER_CORE_OVER)),
+                ),
+                plain("peers.module_over_callout.oathkeeper", 0.0069),
             ]
         );
     }

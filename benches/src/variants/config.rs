@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use contract::port;
 use devkit::exchange;
 
 use super::Variant;
@@ -71,6 +70,16 @@ const HEALTH: (&str, &str) = (
     "      tcp_health_check: {}\n",
 );
 
+/// Where the filter says whom it asks, and what comes after that.
+const ASKING: &str = "              grpc_service:\n";
+const ASKED: &str = "              # Fail closed.";
+/// Ory Oathkeeper is asked over HTTP, as its documentation has it; the cluster is the one of the router's HTTP listener.
+const OVER_HTTP: &str = "              http_service:
+                server_uri: { uri: http://oathkeeper, cluster: tenant-router-http, timeout: 5s }
+                path_prefix: /decisions
+                authorization_response: { allowed_upstream_headers: { patterns: [{ prefix: x-alphaswarm- }] } }
+";
+
 /// What the variants' configurations are made of.
 pub(crate) struct Production {
     /// `envoy.yaml`.
@@ -120,6 +129,11 @@ impl Production {
                 let yaml = edits.try_fold(yaml, |yaml, (from, to)| replace_once(&yaml, from, to))?;
                 self.asking(variant, &yaml)
             }
+            Variant::Oathkeeper => {
+                let (before, rest) = yaml.split_once(ASKING).context("nobody is asked")?;
+                let (_, after) = rest.split_once(ASKED).context("the filter has no end")?;
+                self.asking(variant, &format!("{before}{OVER_HTTP}{ASKED}{after}"))
+            }
             Variant::Router | Variant::Module | Variant::Stack => Ok(yaml),
         }
     }
@@ -132,7 +146,7 @@ impl Production {
             .context("a variant without its server")?;
         replace_once(
             yaml,
-            &format!("port_value: {} ", port::ROUTER_GRPC),
+            &format!("port_value: {} ", variant.listens_on()),
             &format!("port_value: {port} "),
         )
     }
@@ -244,6 +258,11 @@ mod tests {
             assert_eq!(own.len(), lines, "{own:#?}");
             assert!(own.iter().any(|line| line.contains(port)));
         }
+        let oathkeeper = config(Variant::Oathkeeper);
+        let (before, after) = oathkeeper.split_once(OVER_HTTP).unwrap();
+        let (asking, asked) = (router.find(ASKING).unwrap(), router.find(ASKED).unwrap());
+        assert_eq!(before.replace("4714", "8080"), &router[..asking]);
+        assert_eq!(after, &router[asked..]);
         assert!(router.contains(SEEN) && router.contains(SEEN_CELL));
         let broken = Production {
             service: "no such text".to_owned(),
