@@ -5,7 +5,7 @@ CARGO := cargo
 # One profile for programs and tests: nothing is compiled twice.
 PROFILE := --release --locked
 
-.PHONY: help up build test lint unit e2e module tools test-long bench fuzz chaos soak deny clean
+.PHONY: help up build test lint unit e2e module tools test-long bench bench-peers fuzz chaos soak deny clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ bench: build ## measures, prints tables, writes target/bench/report.md with plot
 	rm -rf target/criterion
 	$(CARGO) bench --locked --workspace --bench decide
 	target/release/alphaswarm-bench $(ARGS)
+
+bench-peers: build ## measures other makers' servers beside ours (about 15 minutes; needs Go 1.24 and Python)
+	bash benches/peers/build.sh
+	target/release/alphaswarm-bench --only peers $(ARGS)
 
 # The same seed and length give the same faults at the same times. The last line is JSON; not 0 unless it says ok.
 SEED := 1

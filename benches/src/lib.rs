@@ -3,10 +3,11 @@
 //! 1. [`world`] is everything that `decide` reads, in memory: the criterion benches run on it.
 //! 2. [`estimates`] reads what criterion measured.
 //! 3. [`tokens`] measures one verification beside the bare signature check, in turn.
-//!    [`traces`] does the same for a check with and without tracing.
+//!    [`traces`] does the same for a check with and without tracing, [`scale`] for one with ten times as many tenants;
+//!    [`allocations`] counts.
 //! 4. [`variants`] are the Envoys that are compared: no filter, a no-op server, the router, the module, Envoy's own check of
-//!    tokens. [`rig`] starts them.
-//! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the two servers without an Envoy.
+//!    tokens; [`peers`] are other makers' servers. [`rig`] starts them.
+//! 5. [`rounds`] loads them in turn and takes CPU time and latency; [`direct`] asks the servers without an Envoy.
 //!    [`sweep`] loads them at several rates, up to what they can do.
 //! 6. [`registry`] measures the cells registry at size, [`plane`] how many connections may be open, [`overload`] a router that
 //!    is offered more than it can do.
@@ -21,7 +22,13 @@ pub mod tokens;
 
 pub mod traces;
 
+pub mod scale;
+
+pub mod allocations;
+
 pub mod variants;
+
+pub mod peers;
 
 pub mod rig;
 

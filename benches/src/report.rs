@@ -84,8 +84,7 @@ impl Figure {
     pub fn new(name: impl Into<String>, value: f64, unit: &str, method: &str) -> Self {
         Self {
             name: name.into(),
-            // Three decimals are more than any of these measurements repeats.
-            value: (value * 1000.0).round() / 1000.0,
+            value: rounded(value),
             unit: unit.to_owned(),
             target: None,
             met: true,
@@ -102,6 +101,16 @@ impl Figure {
             ..self
         }
     }
+}
+
+/// Decimals of a value: more than any of these measurements repeats, also of a small ratio.
+fn decimals(value: f64) -> usize {
+    if value.abs() < 0.1 { 5 } else { 3 }
+}
+
+fn rounded(value: f64) -> f64 {
+    let scale = if decimals(value) == 5 { 1e5 } else { 1e3 };
+    (value * scale).round() / scale
 }
 
 /// All figures of a run.
@@ -180,7 +189,11 @@ impl Report {
             };
             let (name, value, unit) = (&figure.name, figure.value, &figure.unit);
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name:width$} {value:>12.3} {unit:<6} {target:<9} {mark}");
+            let _ = writeln!(
+                text,
+                "{name:width$} {value:>12.*} {unit:<6} {target:<9} {mark}",
+                decimals(value)
+            );
         }
         text
     }
@@ -214,6 +227,21 @@ mod tests {
         report.forget("latency.");
         let left: Vec<_> = report.figures.iter().map(|figure| figure.name.as_str()).collect();
         assert_eq!(left, ["check.latency_ms.x"]);
+    }
+
+    #[test]
+    fn a_small_ratio_is_held_to_its_target_as_it_is_printed() {
+        let target = Target::AtMost(0.0167);
+        let met = Figure::new("check.a", 0.016_66, "ratio", "").target(target);
+        let missed = Figure::new("check.b", 0.016_72, "ratio", "").target(target);
+        assert_eq!((met.value, met.met, missed.met), (0.016_66, true, false));
+        let mut report = Report::default();
+        report.merge(vec![met, Figure::new("check.c", 12.3456, "us", "")]);
+        let table = report.table();
+        assert!(
+            table.contains(" 0.01666 ratio") && table.contains(" 12.346 us"),
+            "{table}"
+        );
     }
 
     #[test]

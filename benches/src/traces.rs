@@ -104,9 +104,7 @@ fn each(
             trace_parent: trace(n).map_or(Field::Absent, Field::One),
             ..Fixture::attributes(bearer)
         };
-        bytes += edge.check(&attributes, |outcome| {
-            check_response(outcome).len()
-        });
+        bytes += edge.check(&attributes, |outcome| check_response(outcome).len());
     }
     let took = start.elapsed();
     ensure!(

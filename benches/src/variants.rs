@@ -1,45 +1,12 @@
-//! The Envoys that are compared. Each runs the production configuration with the same edits, and differs from the
-//! others only in the filter that decides.
-//!
-//! The common edits: routes are static (any path is answered by Envoy itself with 200), because without a decision there
-//! is no cell to go to, and a cell's own cost would only blur the difference; everything else stays, the xDS stream of
-//! clusters, access log, header mutations and overload manager included.
+//! What is compared: Envoys that differ only in who decides.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+pub(crate) mod config;
 
-use anyhow::{Context as _, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use contract::port;
-use devkit::exchange;
-
-/// The fetch of a key set.
-const FETCH: Duration = Duration::from_secs(5);
-
-const ROUTES: &str = "          rds:
-            route_config_name: edge
-            config_source: { ads: {}, resource_api_version: V3, initial_fetch_timeout: 2s }
-";
-const STATIC_ROUTES: &str = "          route_config:
-            name: edge
-            virtual_hosts:
-            - name: edge
-              domains: [\"*\"]
-              routes: [{ match: { prefix: / }, direct_response: { status: 200, body: { inline_string: ok } } }]
-";
-/// The same in the configuration with the decision inside.
-const MODULE_ROUTES: &str = "          rds:
-            route_config_name: edge
-            config_source:
-              path_config_source: { path: /var/lib/alphaswarm-router/envoy/routes.pb, watched_directory: { path: /var/lib/alphaswarm-router/envoy } }
-              resource_api_version: V3
-";
-const FILTER: &str = "          - name: envoy.filters.http.ext_authz\n";
-const NEXT_FILTER: &str = "          - name: envoy.filters.http.router\n";
+use devkit::dev;
 
 /// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
     /// No ext_authz filter.
     None,
@@ -56,10 +23,16 @@ pub enum Variant {
     /// The production configuration as it is: the router decides and a demo cell answers. Not comparable with the
     /// others, which have no upstream.
     Stack,
+    /// ext_authz asks a router in Python: the design that this one replaces.
+    Python,
+    /// ext_authz asks Open Policy Agent.
+    Opa,
+    /// ext_authz asks Ory Oathkeeper, over HTTP.
+    Oathkeeper,
 }
 
 impl Variant {
-    /// In the order of a round.
+    /// Ours, in the order of a round.
     pub const ALL: [Self; 7] = [
         Self::None,
         Self::NoOp,
@@ -69,6 +42,9 @@ impl Variant {
         Self::JwtCached,
         Self::Stack,
     ];
+
+    /// Servers of other makers.
+    pub const PEERS: [Self; 3] = [Self::Python, Self::Opa, Self::Oathkeeper];
 
     /// Its name in figures.
     #[must_use]
@@ -81,6 +57,9 @@ impl Variant {
             Self::Jwt => "jwt",
             Self::JwtCached => "jwt_cached",
             Self::Stack => "stack",
+            Self::Python => "python",
+            Self::Opa => "opa",
+            Self::Oathkeeper => "oathkeeper",
         }
     }
 
@@ -88,157 +67,114 @@ impl Variant {
     pub(crate) const fn refuses(self) -> bool {
         !matches!(self, Self::None | Self::NoOp)
     }
-}
 
-/// What the variants' configurations are made of.
-pub(crate) struct Production {
-    /// `envoy.yaml`.
-    pub(crate) service: String,
-    /// `envoy-module.yaml`.
-    pub(crate) module: String,
-    /// The port of the no-op server.
-    pub(crate) noop: u16,
-    pub(crate) issuer: Issuer,
-}
+    /// Whether a server answers for it that answers for no other; the router's is counted once.
+    pub(crate) fn asks(self) -> bool {
+        matches!(self, Self::NoOp | Self::Router) || self.is_peer()
+    }
 
-/// Who signed the token, as Envoy's own filter wants to know it.
-pub(crate) struct Issuer {
-    issuer: String,
-    audience: String,
-    /// The key set as it was fetched, on one line.
-    keys: String,
-}
+    /// Whether that server can be asked as Envoy asks a router.
+    pub(crate) fn speaks_grpc(self) -> bool {
+        self.asks() && self != Self::Oathkeeper
+    }
 
-impl Production {
-    /// The production configuration with a variant's edits.
-    pub(crate) fn config(&self, variant: Variant) -> anyhow::Result<String> {
-        if variant == Variant::Stack {
-            return Ok(self.service.clone());
+    /// The default port of its block on which its server is asked.
+    pub(crate) fn listens_on(self) -> u16 {
+        if self == Self::Oathkeeper {
+            port::ROUTER_HTTP
+        } else {
+            port::ROUTER_GRPC
         }
-        if variant == Variant::Module {
-            return replace_once(&self.module, MODULE_ROUTES, STATIC_ROUTES);
-        }
-        let yaml = replace_once(&self.service, ROUTES, STATIC_ROUTES)?;
-        let with = |filter: &str| {
-            let (before, rest) = yaml.split_once(FILTER).context("no ext_authz filter")?;
-            let (_, after) = rest.split_once(NEXT_FILTER).context("no router filter")?;
-            Ok(format!("{before}{filter}{NEXT_FILTER}{after}"))
-        };
-        match variant {
-            Variant::None => with(""),
-            Variant::Jwt => with(&self.issuer.filter("")),
-            Variant::JwtCached => with(
-                &self
-                    .issuer
-                    .filter("                  jwt_cache_config: { jwt_cache_size: 1000 }\n"),
-            ),
-            Variant::NoOp => replace_once(
-                &yaml,
-                &format!("port_value: {} ", port::ROUTER_GRPC),
-                &format!("port_value: {} ", self.noop),
-            ),
-            Variant::Router | Variant::Module | Variant::Stack => Ok(yaml),
+    }
+
+    /// Whether it is another maker's.
+    #[must_use]
+    pub fn is_peer(self) -> bool {
+        Self::PEERS.contains(&self)
+    }
+
+    /// The cell that it names for a token of `tenant`; none where it finds no tenants.
+    pub(crate) fn cell_of(self, tenant: &str) -> Option<&'static str> {
+        if self.asks() || self == Self::Module {
+            dev::TENANTS
+                .iter()
+                .find(|known| known.id == tenant)
+                .map(|known| known.cell)
+        } else {
+            None
         }
     }
 }
 
-impl Issuer {
-    /// Of this token, whose keys the dev identity provider serves.
-    pub(crate) async fn of(token: &str, idp: SocketAddr) -> anyhow::Result<Self> {
-        let payload = token.split('.').nth(1).context("no token")?;
-        let claims: serde_json::Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload)?)?;
-        let text = |name: &str| claims.get(name)?.as_str().map(str::to_owned);
-        let issuer = text("iss").context("a token without an issuer")?;
-        let directory = issuer
-            .strip_suffix("/v2.0")
-            .and_then(|url| url.split_once("/entra/"))
-            .context("the token is not of Entra's kind")?
-            .1;
-        let keys = exchange::get(idp, &format!("/entra/{directory}/discovery/v2.0/keys"), FETCH).await?;
-        ensure!(keys.status.is_success(), "no keys: {}", keys.text());
-        Ok(Self {
-            keys: serde_json::to_string(&keys.json::<serde_json::Value>()?)?,
-            audience: text("aud").context("a token without an audience")?,
-            issuer,
-        })
-    }
-
-    /// Envoy's filter for it, with a further line.
-    fn filter(&self, more: &str) -> String {
-        let Self {
-            issuer,
-            audience,
-            keys,
-        } = self;
-        let keys = keys.replace('\'', "''");
-        format!(
-            "          - name: envoy.filters.http.jwt_authn
-            typed_config:
-              \"@type\": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
-              providers:
-                dev:
-                  issuer: \"{issuer}\"
-                  audiences: [\"{audience}\"]
-                  forward: true
-                  local_jwks: {{ inline_string: '{keys}' }}
-{more}              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: dev }} }}]
-"
-        )
-    }
+/// What is compared in one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineup {
+    /// In the order of a round.
+    pub variants: Vec<Variant>,
 }
 
-fn replace_once(text: &str, from: &str, to: &str) -> anyhow::Result<String> {
-    let found = text.matches(from).count();
-    ensure!(
-        found == 1,
-        "the configuration has {found} times (needed: once) the text\n{from}"
-    );
-    Ok(text.replace(from, to))
+impl Lineup {
+    /// Ours alone.
+    #[must_use]
+    pub fn ours() -> Self {
+        Self {
+            variants: Variant::ALL.to_vec(),
+        }
+    }
+
+    /// What answers as a router does, beside `peers`.
+    #[must_use]
+    pub fn beside(peers: &[Variant]) -> Self {
+        let ours = [Variant::None, Variant::NoOp, Variant::Router, Variant::Module];
+        Self {
+            variants: ours.into_iter().chain(peers.iter().copied()).collect(),
+        }
+    }
+
+    /// Requests a second, unless somebody has `chosen`: with other makers' servers no more than all of them can do on two cores
+    /// beside Envoy and the load.
+    #[must_use]
+    pub fn rate(&self, chosen: Option<u32>) -> u32 {
+        chosen.unwrap_or(if self.has_peers() { 500 } else { 2000 })
+    }
+
+    /// Whether other makers' servers are in it.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.variants.iter().any(|variant| variant.is_peer())
+    }
+
+    /// The first part of its figures' names: with peers it is another, because another rate gives other costs.
+    #[must_use]
+    pub fn prefix(&self) -> &'static str {
+        if self.has_peers() { "peers" } else { "check" }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use devkit::place;
-
     use super::*;
 
     #[test]
-    fn the_variants_differ_from_production_where_they_should_and_nowhere_else() {
-        let repository = place::repository().unwrap();
-        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
-        let production = Production {
-            service: read(place::envoy_config(&repository)),
-            module: read(place::envoy_module_config(&repository)),
-            noop: 4711,
-            issuer: Issuer {
-                issuer: "https://issuer.example".to_owned(),
-                audience: "api".to_owned(),
-                keys: "{\"keys\":[]}".to_owned(),
-            },
-        };
-        let config = |variant: Variant| production.config(variant).unwrap();
-        let (none, noop, router) = (
-            config(Variant::None),
-            config(Variant::NoOp),
-            config(Variant::Router),
+    fn names_tell_variants_apart() {
+        let all = Variant::ALL.into_iter().chain(Variant::PEERS);
+        let mut names: Vec<_> = all.map(Variant::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Variant::ALL.len() + Variant::PEERS.len());
+        assert!(
+            Variant::PEERS.into_iter().all(Variant::is_peer)
+                && !Variant::ALL.into_iter().any(Variant::is_peer)
         );
-        assert_eq!(config(Variant::Stack), production.service);
-        assert_eq!(router.replace(STATIC_ROUTES, ROUTES), production.service);
-        assert_eq!(noop.replace("4711", "9191"), router);
-        assert_eq!(
-            config(Variant::Module).replace(STATIC_ROUTES, MODULE_ROUTES),
-            production.module
-        );
-        assert!(!none.contains("ext_authz.v3") && none.contains("cors.v3") && none.contains("router.v3"));
-        let (jwt, cached) = (config(Variant::Jwt), config(Variant::JwtCached));
-        assert_eq!(jwt.replace(&production.issuer.filter(""), ""), none);
-        assert_eq!(cached.lines().count(), jwt.lines().count() + 1);
-        let broken = Production {
-            service: "no such text".to_owned(),
-            ..production
-        };
-        assert!(broken.config(Variant::Router).is_err());
+    }
+
+    #[test]
+    fn who_finds_tenants_names_their_cell() {
+        for variant in Lineup::beside(&Variant::PEERS).variants {
+            let cell = (variant != Variant::None).then_some(dev::SHARED_CELL);
+            assert_eq!(variant.cell_of("acme"), cell, "{variant:?}");
+        }
+        assert_eq!(Variant::JwtCached.cell_of("acme"), None);
+        assert_eq!(Variant::Router.cell_of("nobody"), None);
     }
 }

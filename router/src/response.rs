@@ -37,7 +37,9 @@ fn allowed(route: &Route<'_>, strip_token: bool) -> Bytes {
     let mut edits: Vec<(&str, Option<Cow<'_, str>>)> = Vec::with_capacity(header::IDENTITY.len() + 3);
     request_headers(route, strip_token, |name, value| edits.push((name, value)));
     let of = |(name, value): &(&str, Option<Cow<'_, str>>)| {
-        let length = value.as_ref().map_or(name.len(), |value| overwrite_len(name, value));
+        let length = value
+            .as_ref()
+            .map_or(name.len(), |value| overwrite_len(name, value));
         field_len(length)
     };
     let length = edits.iter().map(of).sum();
@@ -70,7 +72,9 @@ pub fn refused(reason: &DenyReason, request_id: &str) -> Bytes {
     };
     let (grpc, http) = (u16::from(denial.grpc_status), denial.status);
     let headers = denial.headers.iter();
-    let headers: usize = headers.map(|(name, value)| field_len(overwrite_len(name, value))).sum();
+    let headers: usize = headers
+        .map(|(name, value)| field_len(overwrite_len(name, value)))
+        .sum();
     let length = field_len(number_len(http)) + headers + field_len(denial.body.len());
     framed(field_len(number_len(grpc)) + field_len(length), |out| {
         begin(out, STATUS, number_len(grpc));

@@ -4,14 +4,15 @@ tokens, and the tenants in a dictionary.
 It checks one provider's signature, issuer, audience and times, finds the tenant's cell and sets the identity headers. It has no
 revocations, no route classes, no assertions, no change feed: what it does not do costs it nothing.
 
-    python router.py LISTEN ISSUER AUDIENCE JWKS-URL TENANTS.json
+    python router.py LISTEN WORLD.json
 
-TENANTS.json maps the `tid` claim to [tenant, cell].
+WORLD.json has `issuer`, `audience`, `jwks` (as text) and `tenants`: from the `tid` claim to `tenant` and `cell`.
 """
 
-import asyncio
 import json
 import sys
+import time
+from dataclasses import dataclass
 from hashlib import sha256
 
 import grpc
@@ -28,18 +29,52 @@ CACHED_SECONDS = 300
 
 
 class Refused(Exception):
-    pass
+    """The token is missing, bad, or of no tenant of ours."""
+
+
+def header(key, value):
+    return pb.HeaderValueOption(
+        header=pb.HeaderValue(key=key, value=value),
+        append_action=pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a verified token says: kept with it, so that a check of a known token makes no header twice."""
+
+    directory: str
+    expires: int
+    headers: list
+
+    @classmethod
+    def of(cls, claims):
+        scopes = {*claims.get("scp", "").split(), *claims.get("roles", ())}
+        headers = [
+            header("x-alphaswarm-principal", f"entra:{claims['tid']}/{claims['oid']}"),
+            header("x-alphaswarm-provider", "entra"),
+        ]
+        if scopes:
+            headers.append(header("x-alphaswarm-scopes", " ".join(sorted(scopes))))
+        return cls(claims["tid"], claims["exp"], headers)
 
 
 class Router(service.AuthorizationServicer):
-    def __init__(self, issuer, audience, keys, tenants):
-        self.issuer, self.audience, self.keys, self.tenants = issuer, audience, keys, tenants
-        self.verified = TTLCache(CACHED_TOKENS, CACHED_SECONDS)
+    def __init__(self, world):
+        self.issuer, self.audience = world["issuer"], world["audience"]
+        self.keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(world["jwks"]).keys}
+        # A tenant that moves gets another pair; checks make none.
+        self.places = {
+            directory: [header("x-alphaswarm-cell", place["cell"]), header("x-alphaswarm-tenant", place["tenant"])]
+            for directory, place in world["tenants"].items()
+        }
+        self.callers = TTLCache(CACHED_TOKENS, CACHED_SECONDS)
 
     def verify(self, token):
+        """Who calls. A token that was seen before costs a hash and a lookup."""
         digest = sha256(token.encode()).digest()
-        claims = self.verified.get(digest)
-        if claims is None:
+        caller = self.callers.get(digest)
+        if caller is None:
             try:
                 kid = jwt.get_unverified_header(token)["kid"]
                 claims = jwt.decode(
@@ -50,56 +85,38 @@ class Router(service.AuthorizationServicer):
                     issuer=self.issuer,
                     options={"require": ["exp", "iat", "iss", "aud"]},
                 )
+                caller = self.callers[digest] = Caller.of(claims)
             except (jwt.PyJWTError, KeyError) as error:
                 raise Refused("token") from error
-            self.verified[digest] = claims
-        return claims
+        if caller.expires <= time.time():
+            raise Refused("expired")
+        return caller
 
     def decide(self, http):
-        authorization = None
-        for header in http.header_map.headers:
-            if header.key == "authorization":
-                if authorization is not None:
-                    raise Refused("two tokens")
-                authorization = (header.raw_value or header.value.encode()).decode()
-        if authorization is None:
-            authorization = http.headers.get("authorization")
-        if authorization is None or not authorization.startswith("Bearer "):
+        """The headers of an allow."""
+        scheme, _, token = http.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer":
             raise Refused("no token")
-        claims = self.verify(authorization[7:])
-        found = self.tenants.get(claims.get("tid"))
-        if found is None:
+        caller = self.verify(token)
+        place = self.places.get(caller.directory)
+        if place is None:
             raise Refused("unknown tenant")
-        tenant, cell = found
-        return {
-            "x-alphaswarm-cell": cell,
-            "x-alphaswarm-tenant": tenant,
-            "x-alphaswarm-principal": "entra:" + claims["oid"],
-            "x-alphaswarm-provider": "entra",
-            "x-alphaswarm-scopes": claims.get("scp", ""),
-        }
+        return place + caller.headers
 
     async def Check(self, request, context):
         try:
             headers = self.decide(request.attributes.request.http)
         except Refused:
             return pb.CheckResponse(
-                status=pb.Status(code=16),
+                status=pb.Status(code=grpc.StatusCode.UNAUTHENTICATED.value[0]),
                 denied_response=pb.DeniedHttpResponse(status=pb.HttpStatus(code=401)),
             )
-        options = [
-            pb.HeaderValueOption(header=pb.HeaderValue(key=key, value=value)) for key, value in headers.items()
-        ]
-        return pb.CheckResponse(status=pb.Status(code=0), ok_response=pb.OkHttpResponse(headers=options))
+        return pb.CheckResponse(status=pb.Status(), ok_response=pb.OkHttpResponse(headers=headers))
 
 
-async def serve(listen, issuer, audience, jwks, tenants):
-    # PyJWT's client would fetch on the event loop: the keys are there before the first request.
-    keys = {key.key_id: key.key for key in jwt.PyJWKClient(jwks).get_signing_keys()}
-    with open(tenants, encoding="utf-8") as file:
-        router = Router(issuer, audience, keys, json.load(file))
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
-    service.add_AuthorizationServicer_to_server(router, server)
+async def serve(listen, world):
+    server = grpc.aio.server()
+    service.add_AuthorizationServicer_to_server(Router(world), server)
     healthy = health.aio.HealthServicer()
     await healthy.set("envoy.service.auth.v3.Authorization", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -109,7 +126,7 @@ async def serve(listen, issuer, audience, jwks, tenants):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 6:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(serve(*sys.argv[1:]))
+    with open(sys.argv[2], encoding="utf-8") as file:
+        uvloop.run(serve(sys.argv[1], json.load(file)))

@@ -45,9 +45,17 @@ fn count() -> anyhow::Result<Vec<Figure>> {
         Figure::new(format!("allocations.{name}"), value, "1", &method)
     };
     Ok(vec![
-        figure("check", checks, "from the bytes of a CheckRequest to those of its CheckResponse")
-            .target(Target::AtMost(CHECK)),
-        figure("decide", decisions, "the decision alone, which both packagings share"),
+        figure(
+            "check",
+            checks,
+            "from the bytes of a CheckRequest to those of its CheckResponse",
+        )
+        .target(Target::AtMost(CHECK)),
+        figure(
+            "decide",
+            decisions,
+            "the decision alone, which both packagings share",
+        ),
     ])
 }
 
@@ -111,7 +119,11 @@ mod tests {
     /// Counts do not depend on the machine, so this one is a test.
     #[test]
     fn a_cached_check_allocates_no_more_than_its_bound() {
-        let missed: Vec<_> = count().unwrap().into_iter().filter(|figure| !figure.met).collect();
+        let missed: Vec<_> = count()
+            .unwrap()
+            .into_iter()
+            .filter(|figure| !figure.met)
+            .collect();
         assert!(missed.is_empty(), "{missed:?}");
     }
 }

@@ -44,14 +44,23 @@ fn shown<'a>(attributes: &Attributes<'a>) -> ([&'a str; 4], [Field<'a>; 5], [boo
     } = *attributes;
     (
         [method, host, path, request_id],
-        [authorization, access_assertion, upgrade, websocket_protocol, trace_parent],
+        [
+            authorization,
+            access_assertion,
+            upgrade,
+            websocket_protocol,
+            trace_parent,
+        ],
         [vouched, upgrade_shown],
     )
 }
 
 /// The same by generated code.
 fn generated(request: &CheckRequest) -> Attributes<'_> {
-    let asked = request.attributes.as_ref().and_then(|context| context.request.as_ref());
+    let asked = request
+        .attributes
+        .as_ref()
+        .and_then(|context| context.request.as_ref());
     let Some(http) = asked.and_then(|asked| asked.http.as_ref()) else {
         return Attributes::default();
     };
@@ -60,7 +69,11 @@ fn generated(request: &CheckRequest) -> Attributes<'_> {
         Some(map) => {
             for line in &map.headers {
                 let raw = !line.raw_value.is_empty();
-                let value = if raw { &line.raw_value } else { line.value.as_bytes() };
+                let value = if raw {
+                    &line.raw_value
+                } else {
+                    line.value.as_bytes()
+                };
                 headers.push(&line.key, value);
             }
         }
@@ -98,24 +111,29 @@ fn https() -> impl Strategy<Value = HttpRequest> {
     let line = (names(), text, prop::collection::vec(any::<u8>(), 0..200));
     let lines = prop::collection::vec(line, 0..8);
     let joined = prop::collection::hash_map(names(), text, 0..4);
-    (text, text, text, prop::option::of(lines), joined, text).prop_map(|(method, host, path, lines, headers, body)| {
-        let lines = lines.map(|lines| HeaderMap {
-            headers: lines.iter().map(|(key, value, raw)| self::line(key, value, raw)).collect(),
-        });
-        HttpRequest {
-            id: "17".to_owned(),
-            method,
-            host,
-            path,
-            headers,
-            scheme: "https".to_owned(),
-            size: -1,
-            protocol: "HTTP/2".to_owned(),
-            body,
-            header_map: lines,
-            ..HttpRequest::default()
-        }
-    })
+    (text, text, text, prop::option::of(lines), joined, text).prop_map(
+        |(method, host, path, lines, headers, body)| {
+            let lines = lines.map(|lines| HeaderMap {
+                headers: lines
+                    .iter()
+                    .map(|(key, value, raw)| self::line(key, value, raw))
+                    .collect(),
+            });
+            HttpRequest {
+                id: "17".to_owned(),
+                method,
+                host,
+                path,
+                headers,
+                scheme: "https".to_owned(),
+                size: -1,
+                protocol: "HTTP/2".to_owned(),
+                body,
+                header_map: lines,
+                ..HttpRequest::default()
+            }
+        },
+    )
 }
 
 proptest! {
@@ -191,11 +209,11 @@ fn the_joined_map_is_read_where_raw_headers_are_off() {
 #[test]
 fn what_is_no_message_is_refused() {
     for bytes in [
-        b"\x0a" as &[u8],         // no length
-        b"\x0a\x05ab",            // shorter than it says
-        b"\x08\x01",              // a number where the attributes are
-        b"\x02\x00",              // field 0
-        b"\x0b\x0c",              // a group
+        b"\x0a" as &[u8],                                // no length
+        b"\x0a\x05ab",                                   // shorter than it says
+        b"\x08\x01",                                     // a number where the attributes are
+        b"\x02\x00",                                     // field 0
+        b"\x0b\x0c",                                     // a group
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", // no number
     ] {
         assert!(read(bytes).is_err(), "{bytes:?}");

@@ -96,12 +96,20 @@ fn every_denial_is_a_denial_to_envoy() {
             status: Some(HttpStatus {
                 code: denial.status.into(),
             }),
-            headers: denial.headers.iter().map(|(name, value)| option(name, value)).collect(),
+            headers: denial
+                .headers
+                .iter()
+                .map(|(name, value)| option(name, value))
+                .collect(),
             body: denial.body,
         };
         assert!(denial.status >= 400, "{reason}");
         let response = CheckResponse::decode(message_in(&refused(&reason, "r-1"))).unwrap();
-        assert_eq!(response.status.unwrap().code, i32::from(denial.grpc_status), "{reason}");
+        assert_eq!(
+            response.status.unwrap().code,
+            i32::from(denial.grpc_status),
+            "{reason}"
+        );
         let undecided = matches!(reason, DenyReason::NotReady(_) | DenyReason::Overloaded(_));
         let expected = if undecided {
             HttpResponse::ErrorResponse(http)
