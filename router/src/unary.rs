@@ -127,7 +127,7 @@ impl Body for Answer {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
     use http_body_util::StreamBody;
     use tonic::Code;
 
@@ -164,9 +164,10 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_message_that_trickles_in_is_not_waited_for() {
-        let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let begins = stream::iter([Ok(Frame::data(Bytes::from_static(b"\0")))]);
+        let body = StreamBody::new(begins.chain(stream::pending::<Result<_, Infallible>>()));
         assert_eq!(message(body, 3).await.unwrap_err().code(), Code::DeadlineExceeded);
     }
 
