@@ -58,7 +58,7 @@ impl Asked {
     ) -> anyhow::Result<Self> {
         let mut clients = Vec::new();
         for _ in 0..connections {
-            clients.push(connect(rig.grpc(variant)?).await?);
+            clients.push(connect(rig.asked(variant)?).await?);
         }
         Ok(Self {
             clients,
@@ -68,7 +68,6 @@ impl Asked {
             } else {
                 request.clone()
             },
-            client: connect(rig.asked(variant)?).await?,
             cost: Vec::new(),
             best: 0.0,
         })
