@@ -225,6 +225,7 @@ mod tests {
                 (Variant::NoOp, 4711),
                 (Variant::Python, 4712),
                 (Variant::Opa, 4713),
+                (Variant::Oathkeeper, 4714),
             ]
             .into(),
             issuer: Issuer {
