@@ -25,8 +25,6 @@ use crate::variants::Variant;
 const IN_FLIGHT: usize = 32;
 /// The design's advantage over other makers' servers: checks a core does, the router's over theirs.
 const PER_CORE_OVER: [(Variant, f64); 2] = [(Variant::Opa, 10.0), (Variant::Python, 15.0)];
-/// What a check may cost more when two threads serve.
-const TWO_THREADS_OVER_ONE: f64 = 1.1;
 
 /// How long.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +39,7 @@ pub struct Asking {
 struct Asked {
     variant: Variant,
     request: CheckRequest,
-    /// The checks under way are dealt among these, a connection each.
-    clients: Vec<AuthorizationClient<Channel>>,
+    client: AuthorizationClient<Channel>,
     /// µs of CPU a check, round by round.
     cost: Vec<f64>,
     /// Most checks a second in a round.
@@ -50,24 +47,15 @@ struct Asked {
 }
 
 impl Asked {
-    async fn new(
-        rig: &Rig,
-        variant: Variant,
-        request: &CheckRequest,
-        connections: usize,
-    ) -> anyhow::Result<Self> {
-        let mut clients = Vec::new();
-        for _ in 0..connections {
-            clients.push(connect(rig.asked(variant)?).await?);
-        }
+    async fn new(rig: &Rig, variant: Variant, request: &CheckRequest) -> anyhow::Result<Self> {
         Ok(Self {
-            clients,
             variant,
             request: if variant.is_peer() {
                 answers::with_header_map(request.clone())
             } else {
                 request.clone()
             },
+            client: connect(rig.asked(variant)?).await?,
             cost: Vec::new(),
             best: 0.0,
         })
@@ -89,7 +77,7 @@ impl Asked {
         );
         let (before, start) = (cpu::usage(pid)?.cpu, Instant::now());
         let checks = progress
-            .during(&what, ask(&self.clients, &self.request, asking.duration))
+            .during(&what, ask(&self.client, &self.request, asking.duration))
             .await?;
         let used = cpu::usage(pid)?.cpu.saturating_sub(before);
         if round > 0 {
@@ -106,13 +94,11 @@ pub async fn run(rig: &Rig, asking: Asking, progress: &Progress) -> anyhow::Resu
     let mut all = Vec::new();
     let servers = rig.lineup.variants.iter().filter(|it| it.speaks_grpc());
     for variant in servers {
-        all.push(Asked::new(rig, *variant, &request, 1).await?);
+        all.push(Asked::new(rig, *variant, &request).await?);
     }
-    // A connection is served by one thread, so two of them keep two threads busy.
-    let mut two = Asked::new(rig, Variant::Router, &request, 2).await?;
     answers::compare(&mut all).await?;
     for round in 0..=asking.rounds {
-        for asked in all.iter_mut().chain([&mut two]) {
+        for asked in &mut all {
             asked.round(rig, round, asking, progress).await?;
         }
     }
@@ -120,16 +106,7 @@ pub async fn run(rig: &Rig, asking: Asking, progress: &Progress) -> anyhow::Resu
         .iter()
         .map(|asked| (asked.variant, median(&asked.cost)))
         .collect();
-    let mut figures = figures(rig.lineup.prefix(), &costs);
-    if let Some((_, one)) = costs.iter().find(|(variant, _)| *variant == Variant::Router) {
-        let method = "router, 32 checks under way over two connections, which two threads serve, / over one; CPU for each check";
-        let name = format!("{}.direct_two_threads_over_one", rig.lineup.prefix());
-        figures.push(
-            Figure::new(name, median(&two.cost) / one, "ratio", method)
-                .target(Target::AtMost(TWO_THREADS_OVER_ONE)),
-        );
-    }
-    Ok((figures, table(&all)))
+    Ok((figures(rig.lineup.prefix(), &costs), table(&all)))
 }
 
 fn figures(prefix: &str, costs: &[(Variant, f64)]) -> Vec<Figure> {
@@ -196,16 +173,13 @@ async fn connect(address: SocketAddr) -> anyhow::Result<AuthorizationClient<Chan
 
 /// Asks for `duration`; gives the number of answers.
 async fn ask(
-    clients: &[AuthorizationClient<Channel>],
+    client: &AuthorizationClient<Channel>,
     request: &CheckRequest,
     duration: Duration,
 ) -> anyhow::Result<u64> {
     let until = Instant::now() + duration;
-    let workers: Vec<_> = clients
-        .iter()
-        .cycle()
-        .take(IN_FLIGHT)
-        .map(|client| {
+    let workers: Vec<_> = (0..IN_FLIGHT)
+        .map(|_| {
             let (mut client, request) = (client.clone(), request.clone());
             tokio::spawn(async move {
                 let mut checks = 0_u64;

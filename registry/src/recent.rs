@@ -27,22 +27,18 @@ struct Step {
     before: Position,
     changes: usize,
     /// The [`News`].
-    text: Box<[u8]>,
+    text: Arc<[u8]>,
 }
 
 impl Step {
     fn of(before: Position, news: &News) -> Option<Self> {
-        let text = serde_json::to_vec(news).ok()?.into_boxed_slice();
+        let text = serde_json::to_vec(news).ok()?.into();
         let changes = news.changes.len();
         Some(Self {
             before,
             changes,
             text,
         })
-    }
-
-    fn news(&self) -> Option<News> {
-        serde_json::from_slice(&self.text).ok()
     }
 
     /// A version without a change of a record costs a place, too.
@@ -78,25 +74,41 @@ impl Recent {
     /// What follows `since`, or the first part of it; `None` where it is not known any more, or never was.
     #[must_use]
     pub fn after(&self, since: Position) -> Option<News> {
-        let kept = self.lock();
-        let from = kept
-            .steps
-            .partition_point(|step| step.before.version < since.version);
-        let mut steps = kept.steps.range(from..);
-        let first = steps.next().filter(|step| step.before == since)?;
-        let mut told = first.news()?;
+        // Read outside of the lock: whoever publishes waits for it.
+        let mut texts = self.texts_after(since)?.into_iter();
+        let read = |text: Arc<[u8]>| serde_json::from_slice::<News>(&text).ok();
+        let mut told = read(texts.next()?)?;
         let mut changes = told.changes.to_vec();
-        for step in steps {
-            if changes.len() + step.changes > MOST_TOLD {
-                break;
-            }
-            let news = step.news()?;
+        for text in texts {
+            let news = read(text)?;
             changes.extend_from_slice(&news.changes);
             told.position = news.position;
             told.written_ms = told.written_ms.min(news.written_ms);
         }
         told.changes = changes.into();
         Some(told)
+    }
+
+    /// As many steps as are told at once, and one at least.
+    fn texts_after(&self, since: Position) -> Option<Vec<Arc<[u8]>>> {
+        let kept = self.lock();
+        let from = kept
+            .steps
+            .partition_point(|step| step.before.version < since.version);
+        let mut steps = kept.steps.range(from..);
+        let first = steps.next().filter(|step| step.before == since)?;
+        let mut changes = first.changes;
+        let rest = steps.take_while(|step| {
+            changes += step.changes;
+            changes <= MOST_TOLD
+        });
+        Some(
+            [first]
+                .into_iter()
+                .chain(rest)
+                .map(|step| Arc::clone(&step.text))
+                .collect(),
+        )
     }
 
     /// Whether [`Recent::after`] knows what follows `since`.

@@ -11,7 +11,6 @@ use decision::policy::{self, Watch};
 use decision::{Bulkhead, Fairness, Policy};
 use identity::{CacheOptions, Identity};
 use service::drain::{self, Shutdown, Trigger};
-use service::lanes::Lanes;
 use service::program;
 use service::serve::Listener;
 use service::tls::ServerTls;
@@ -80,8 +79,6 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         // Checks only. An xDS stream never ends by itself: a GOAWAY would leave its connection half open for good, and
         // ending the stream would only have the same state sent again.
         max_age: config.connection_max_age,
-        // A check is short: to wake another thread for it would cost more than it does.
-        lanes: Some(Lanes::for_each_processor("checks").context("cannot start threads")?),
         ..listen("grpc", config.grpc, tls.clone(), true, &metrics).await?
     };
     let http = listen("http", config.http, None, false, &metrics).await?;
@@ -241,7 +238,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     ));
     let (told, inside) = watch::channel(None);
     if let Some(dir) = state_dir {
-        background.spawn(inside::follow(files::state::applied(dir), told, stopped()));
+        let follow = inside::follow(files::state::applied(dir), kept.clone(), told, stopped());
+        background.spawn(follow);
     }
     let beats = Beats {
         fleet: fleet.clone(),

@@ -94,8 +94,10 @@ impl Beats {
                 }
             }
             let changed = async {
+                // Where Envoys decide themselves, a version counts when they have it.
+                let decides = inside.borrow().is_none();
                 tokio::select! {
-                    _ = applied.changed() => {}
+                    _ = applied.changed(), if decides => {}
                     _ = acknowledged.changed() => {}
                     Ok(()) = inside.changed() => {}
                 }

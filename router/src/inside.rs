@@ -9,6 +9,8 @@ use service::drain::Shutdown;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::kept::Kept;
+
 /// Between two looks at what they say, and while there are none.
 const LOOK: Duration = Duration::from_millis(50);
 const SELDOM: Duration = Duration::from_secs(1);
@@ -16,8 +18,14 @@ const SELDOM: Duration = Duration::from_secs(1);
 /// The oldest version that any of them decides by; `None`: there are none.
 pub(crate) type Oldest = watch::Receiver<Option<Version>>;
 
-/// Looks into `directory` until `stopped`. What cannot be read changes nothing: it stays as it was.
-pub(crate) async fn follow(directory: PathBuf, told: watch::Sender<Option<Version>>, stopped: Shutdown) {
+/// Looks into `directory` until `stopped`. What cannot be read changes nothing: it stays as it was. So it does where the last
+/// of them is gone while nothing new can be kept: one that starts decides by what is on disk, before we see it.
+pub(crate) async fn follow(
+    directory: PathBuf,
+    kept: Kept,
+    told: watch::Sender<Option<Version>>,
+    stopped: Shutdown,
+) {
     let mut stopped = std::pin::pin!(stopped.fired());
     let mut complained = false;
     loop {
@@ -30,7 +38,9 @@ pub(crate) async fn follow(directory: PathBuf, told: watch::Sender<Option<Versio
         match looked.map_err(std::io::Error::other).and_then(|looked| looked) {
             Ok(oldest) => {
                 complained = false;
-                told.send_if_modified(|told| std::mem::replace(told, oldest) != oldest);
+                if oldest.is_some() || !kept.is_failing() {
+                    told.send_if_modified(|told| std::mem::replace(told, oldest) != oldest);
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut complained, true) {

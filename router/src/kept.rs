@@ -35,6 +35,12 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// What is kept is older than what is applied.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        matches!(self, Self::Here(status) if status.is_failing())
+    }
+
     /// One word for `/readyz`.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -42,7 +48,7 @@ impl Kept {
             Self::Off => "off",
             Self::InUse => "in_use",
             Self::Refused => "refused",
-            Self::Here(status) if status.is_failing() => "failing",
+            Self::Here(_) if self.is_failing() => "failing",
             Self::Here(_) => "ok",
         }
     }

@@ -7,8 +7,7 @@
 //! 4. [`log`]: lines that no request ever waits for.
 //! 5. [`trace`]: spans that no request ever waits for either.
 //! 6. [`tls`]: mTLS whose certificates are reloaded.
-//! 7. [`serve`]: one accept loop with limits and deadlines; [`lanes`]: threads that serve connections, each for itself;
-//!    [`answer`]: what several listeners answer alike.
+//! 7. [`serve`]: one accept loop with limits and deadlines; [`answer`]: what several listeners answer alike.
 //! 8. [`drain`]: how a process goes.
 //! 9. [`systemd`]: what the service manager is told of all this; [`build_info`]: what exactly it is that runs.
 
@@ -25,8 +24,6 @@ pub mod trace;
 pub mod tls;
 
 pub mod serve;
-
-pub mod lanes;
 
 pub mod answer;
 

@@ -27,7 +27,6 @@ use tokio_rustls::server::TlsStream;
 use tower::{BoxError, Service};
 
 use crate::drain::{Connections, Shutdown, Watcher};
-use crate::lanes::Lanes;
 use crate::tls::ServerTls;
 
 /// Open connections of one listener. Envoy opens a few per worker thread; probes and operators a handful.
@@ -60,8 +59,6 @@ pub struct Listener {
     /// under way, so that clients spread over routers that came later. Lossless over HTTP/2 only: an HTTP/1 client may
     /// just be sending its next request. `None`: as old as it likes.
     pub max_age: Option<Duration>,
-    /// The threads that serve the connections; `None`: those of the runtime, all together.
-    pub lanes: Option<Lanes>,
     /// Counts open connections.
     pub connections: Gauge,
     /// Counts TLS handshakes that failed: a client without a good certificate, or none of ours.
@@ -85,7 +82,6 @@ impl Listener {
             tls: None,
             http2_only: false,
             max_age: None,
-            lanes: None,
             connections,
             handshakes_failed: Counter::default(),
         })
@@ -132,7 +128,7 @@ impl Listener {
             let (tls, connections, name) = (self.tls.clone(), self.connections.clone(), self.name);
             let handshakes_failed = self.handshakes_failed.clone();
             let max_age = self.max_age.map(spread);
-            let conversation = async move |stream: TcpStream| {
+            tokio::spawn(async move {
                 let _slot = slot;
                 connections.inc();
                 let ended = match tls {
@@ -153,15 +149,7 @@ impl Listener {
                 if let Err(error) = ended {
                     tracing::debug!(listener = name, error, "connection ended");
                 }
-            };
-            match &self.lanes {
-                None => drop(tokio::spawn(conversation(stream))),
-                Some(lanes) => {
-                    if let Err(error) = lanes.serve(stream, conversation) {
-                        tracing::warn!(listener = self.name, %error, "a connection cannot be served");
-                    }
-                }
-            }
+            });
         }
         drop(self.socket); // refuse new connections before asking the old ones to end
         if !open.drain(deadline).await {

@@ -16,8 +16,7 @@ use crate::variants::Variant;
 pub(super) async fn compare(all: &mut [Asked]) -> anyhow::Result<()> {
     let mut answers = BTreeMap::new();
     for asked in all {
-        let client = asked.clients.first_mut().context("no connection")?;
-        let answer = client.check(asked.request.clone()).await?.into_inner();
+        let answer = asked.client.check(asked.request.clone()).await?.into_inner();
         answers.insert(asked.variant, answer);
     }
     let router = answers

@@ -203,26 +203,30 @@ impl<O: Outside> Follow<O> {
     }
 
     /// Before the first requests are decided by a registry: from then on what we have not told holds the router's word back.
+    /// Tried again while there is no room to tell anything.
     fn begin_to_tell(&mut self) {
-        if self.applied.is_some() || self.registry.snapshot().is_none() {
+        if self.applied.as_ref().is_some_and(Applied::tells) || self.registry.snapshot().is_none() {
             return;
         }
         let directory = state::applied(&self.edge.config().state_dir);
-        let begun = Applied::begin(&directory);
-        let complaint = begun.as_ref().err().map(|error| {
-            format!(
-                "{}: {error}; the fleet believes that this Envoy applies what it does not",
-                directory.display()
-            )
-        });
-        self.complaints.note("applied version", complaint);
-        self.applied = begun.ok();
+        match Applied::begin(&directory) {
+            Ok(applied) => self.applied = Some(applied),
+            Err(error) => self.complaints.note(
+                "applied version",
+                Some(format!(
+                    "{}: {error}; the fleet believes that this Envoy applies what it does not",
+                    directory.display()
+                )),
+            ),
+        }
     }
 
     /// No request is decided by an older world than the one of now.
     fn tell(&mut self) {
-        if let (Some(applied), Some(snapshot)) = (&mut self.applied, self.registry.snapshot()) {
-            let told = applied.tell(snapshot.version());
+        self.begin_to_tell();
+        let version = self.edge.world().at();
+        if let Some(applied) = &mut self.applied {
+            let told = applied.tell(version);
             let complaint = told.err().map(|error| format!("it cannot be told: {error}"));
             self.complaints.note("applied version", complaint);
         }

@@ -10,7 +10,7 @@ use decision::readiness::Standing;
 use decision::{Attributes, Bulkhead, CbaMode, Decision, DenyReason, Fairness, Policy, decide};
 use identity::disk::signing_key::SigningKey;
 use identity::{CacheOptions, Identity, Minter, unix_now};
-use registry::Snapshot;
+use registry::{Snapshot, Version};
 
 use crate::config::Config;
 use crate::metrics::{Gauge, UNKNOWN};
@@ -52,7 +52,12 @@ impl World {
         }
     }
 
-    /// The snapshot's version, `<epoch>.<number>`.
+    /// The snapshot's version.
+    pub fn at(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    /// The same, `<epoch>.<number>`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version

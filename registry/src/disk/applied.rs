@@ -3,7 +3,8 @@
 //! that gets nothing any more, because the disk is full, hangs or lies, holds the version back.
 //!
 //! A lock ends with its process, however that ended. What is written fits into a block that the file has had from the start:
-//! a full disk does not get in the way.
+//! a full disk does not get in the way. Where there is no room for a file in the first place, a lock on the directory holds
+//! everything back.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -23,13 +24,34 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// A reader's own file. It is gone when this is dropped.
 pub struct Applied {
     file: File,
-    path: PathBuf,
+    /// `None`: it is the directory.
+    path: Option<PathBuf>,
     told: Option<Version>,
 }
 
 impl Applied {
     /// In this directory, which is created. Until something is told, everything is held back.
     pub fn begin(directory: &Path) -> io::Result<Self> {
+        Self::file_in(directory).or_else(|error| Self::hold(directory).map_err(|_| error))
+    }
+
+    /// Whether it can tell anything, or only hold back.
+    #[must_use]
+    pub const fn tells(&self) -> bool {
+        self.path.is_some()
+    }
+
+    fn hold(directory: &Path) -> io::Result<Self> {
+        let file = File::open(directory)?;
+        file.lock_shared()?;
+        Ok(Self {
+            file,
+            path: None,
+            told: None,
+        })
+    }
+
+    fn file_in(directory: &Path) -> io::Result<Self> {
         files::create_directory(directory)?;
         for _ in 0..TRIES {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -42,10 +64,11 @@ impl Applied {
             // Between the two it looked like one that nobody holds.
             let is_there = fs::metadata(&path).is_ok_and(|found| Some(found.ino()) == inode(&file));
             if is_there {
-                file.write_all_at(&text(Version::default()), 0)?;
+                // Where there is no room it stays empty, which holds everything back, too.
+                let _ = file.write_all_at(&text(Version::default()), 0);
                 return Ok(Self {
                     file,
-                    path,
+                    path: Some(path),
                     told: None,
                 });
             }
@@ -55,6 +78,9 @@ impl Applied {
 
     /// No request is decided by anything older than `version` from now on.
     pub fn tell(&mut self, version: Version) -> io::Result<()> {
+        if !self.tells() {
+            return Err(io::Error::other("there is no room for a file"));
+        }
         if self.told != Some(version) {
             self.file.write_all_at(&text(version), 0)?;
             self.told = Some(version);
@@ -65,7 +91,9 @@ impl Applied {
 
 impl Drop for Applied {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -75,11 +103,21 @@ pub fn oldest(directory: &Path) -> io::Result<Option<Version>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         entries => entries?,
     };
-    let mut oldest = None;
+    let mut oldest = match File::open(directory)?.try_lock() {
+        Ok(()) => None,
+        Err(TryLockError::WouldBlock) => Some(Version::default()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    };
     for entry in entries {
         let path = entry?.path();
-        let Ok(Some(file)) = files::open(&path) else {
-            continue;
+        let file = match files::open(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => continue, // its process has just ended
+            // Whatever it says, somebody may decide by it.
+            Err(_) => {
+                oldest = Some(Version::default());
+                continue;
+            }
         };
         let version = match file.try_lock() {
             Ok(()) => {
@@ -157,6 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_room_for_a_file_holds_everything_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("applied");
+        let mut telling = Applied::begin(&directory).unwrap();
+        telling.tell(at(7)).unwrap();
+        let mut holding = Applied::hold(&directory).unwrap();
+        let also = Applied::hold(&directory).unwrap();
+        assert!(!holding.tells() && holding.tell(at(9)).is_err());
+        drop(also);
+        assert_eq!(oldest(&directory).unwrap(), Some(Version::default()));
+        drop(holding);
+        assert_eq!(oldest(&directory).unwrap(), Some(at(7)));
+        // A full disk takes a file and nothing into it.
+        telling.file.set_len(0).unwrap();
+        assert_eq!(oldest(&directory).unwrap(), Some(Version::default()));
+    }
+
+    #[test]
     fn what_the_dead_left_counts_for_nothing_and_what_is_damaged_for_everything() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("applied");
@@ -171,5 +227,12 @@ mod tests {
         assert!(!left.exists());
         living.file.write_all_at(b"1.99999", 0).unwrap();
         assert_eq!(oldest(&directory).unwrap(), Some(Version::default()));
+        drop(living);
+        fs::create_dir(directory.join("odd")).unwrap();
+        assert_eq!(
+            oldest(&directory).unwrap(),
+            Some(Version::default()),
+            "what cannot be read counts"
+        );
     }
 }
