@@ -11,9 +11,8 @@ use tokio::task::spawn_blocking;
 
 use crate::kept::Kept;
 
-/// Between two looks at what they say, and while there are none.
+/// Between two looks at what they say, also while there are none: until one that starts is seen, we speak for it.
 const LOOK: Duration = Duration::from_millis(50);
-const SELDOM: Duration = Duration::from_secs(1);
 
 /// The oldest version that any of them decides by; `None`: there are none.
 pub(crate) type Oldest = watch::Receiver<Option<Version>>;
@@ -48,10 +47,9 @@ pub(crate) async fn follow(
                 }
             }
         }
-        let pause = if told.borrow().is_some() { LOOK } else { SELDOM };
         tokio::select! {
             () = &mut stopped => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
 }

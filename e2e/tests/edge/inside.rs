@@ -197,6 +197,11 @@ async fn what_envoy_has_not_applied_its_router_does_not_claim() {
         .await;
     };
     let token = stack.token("acme").await.unwrap();
+    let first = heartbeat().await.at_ms;
+    wait_until("the router has looked for Envoys often", async || {
+        heartbeat().await.at_ms > first + 1000
+    })
+    .await;
     let suspended = set_tenant_state(&store, "acme", TenantState::Suspended).await;
     claims(suspended, "both have applied it").await;
 
